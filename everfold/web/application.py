@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -51,7 +52,12 @@ def app(everfold: Everfold, settings: WebSettings | None = None) -> Starlette:
         Middleware(CountedRequests, gateway.counters),
         Middleware(Gate, gateway.doorkeeper, gateway.streams, settings, form_of),
     ]
-    made = Starlette(routes=routes, lifespan=lifespan, middleware=middleware)
+    made = Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=middleware,
+        exception_handlers={HTTPException: _unrouted(routes)},
+    )
     made.state.gateway = gateway
     return made
 
@@ -67,6 +73,27 @@ def _public_among(routes: Sequence[BaseRoute]) -> Callable[[str, str], bool]:
         return False
 
     return is_public
+
+
+def _unrouted(routes: Sequence[BaseRoute]) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """Return what answers, in the form of the path's contract, where no route fits a request."""
+    known = [route for route in routes if isinstance(route, Route)]
+
+    async def answer(request: Request, error: Exception) -> Response:
+        path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+        fitting = [route for route in known if route.path_regex.match(path)]
+        methods = sorted({method for route in fitting for method in route.methods or ()})
+        return form_of(path)(_no_such_method(methods))
+
+    return answer
+
+
+def _no_such_method(methods: Sequence[str]) -> Problem:
+    if not methods:
+        return Problem(404, "not_found", "there is nothing at this path")
+    allowed = ", ".join(methods)
+    headers = {"Allow": allowed}
+    return Problem(405, "method_not_allowed", f"this path takes {allowed}", headers=headers)
 
 
 def _routes(gateway: Gateway) -> list[BaseRoute]:
@@ -104,11 +131,7 @@ def rest_of(gateway: Gateway, contract: Contract) -> list[BaseRoute]:
     async def answer(call: Call) -> Response:
         path = f"{below}/{call.request.path_params['rest']}"
         methods = sorted({method for pattern, method in known if pattern.match(path)})
-        if not methods:
-            raise Problem(404, "not_found", "there is nothing at this path")
-        headers = {"Allow": ", ".join(methods)}
-        why = f"this path takes {headers['Allow']}"
-        raise Problem(405, "method_not_allowed", why, headers=headers)
+        raise _no_such_method(methods)
 
     any_path = Operation(method="", path="", answer=answer, name="rest", summary="", is_public=True)
     endpoint = _endpoint(gateway, any_path, contract.form)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 import pytest
 
@@ -41,3 +43,21 @@ async def test_a_request_for_a_websocket_with_a_long_line_is_refused_at_once(sit
         answer = await send(site.url, HostileRequest("socket", long.encode()))
 
         assert answer.status == 431
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ("BREW / HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 400),
+        (f"GET / HTTP/1.1\r\nX-A: {'x' * 70_000}\r\n\r\n", 431),
+    ],
+)
+async def test_what_is_no_request_is_refused_as_all_else(
+    site: Site, sent: str, status: int
+) -> None:
+    answer = await send(site.url, HostileRequest("wire", sent.encode()))
+
+    assert answer.status == status
+    assert "content-type: application/json" in answer.head
+    assert len(json.loads(answer.body)["error"]["message"]) > 8

@@ -138,3 +138,28 @@ async def test_the_end_of_a_line_in_a_path_reaches_the_route_of_the_path(
 ) -> None:
     answer = await client.get(path)
     assert (answer.status_code, answer.text == "Not Found") == (status, False), answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/prompt", {"GET", "HEAD", "POST"}),
+        ("PROPFIND", "/prompt", {"GET", "HEAD", "POST"}),
+        ("PUT", "/api/queue", {"GET", "HEAD", "POST"}),
+        ("POST", "/livez", {"GET", "HEAD"}),
+        ("PATCH", "/login", {"GET", "HEAD", "POST"}),
+        ("POST", "/console", {"GET", "HEAD"}),
+        ("POST", "/nothing", {"GET", "HEAD"}),
+        ("PROPFIND", "/everfold/v1/jobs", {"GET", "HEAD"}),
+        ("PROPFIND", "/api/v2/jobs", {"GET", "HEAD", "POST"}),
+    ],
+)
+async def test_a_method_that_a_path_does_not_take_is_refused_as_all_else(
+    client: httpx.AsyncClient, method: str, path: str, allowed: set[str]
+) -> None:
+    answer = await client.request(method, path)
+
+    assert answer.status_code == 405
+    assert allowed <= set(answer.headers["allow"].split(", "))
+    assert answer.headers["content-type"] == "application/json"
+    assert "this path takes" in answer.json()["error"]["message"]

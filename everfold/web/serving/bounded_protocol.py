@@ -13,7 +13,9 @@ from typing import cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from websockets.http11 import MAX_LINE_LENGTH
 
+from everfold.web.comfyui.refusal import refusal
 from everfold.web.event_stream import DIRECT
+from everfold.web.problem import Problem
 
 HEAD_LIMIT_BYTES = 64 * 1024
 """Of a request's line and headers together; cookies and signed addresses need a few KiB."""
@@ -22,14 +24,27 @@ HEAD_WITHIN_S = 15.0
 """Seconds within which a head must be complete."""
 CONNECTIONS_LIMIT = 8_192
 
-_FULL = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nretry-after: 2\r\n"
-    b"connection: close\r\n\r\n"
+
+def _refusal(status: str, code: str, message: str, *headers: str) -> bytes:
+    """Return a whole answer in the words of ComfyUI's contract: no path is known yet."""
+    kind = "content-type: application/json"
+    body = refusal(Problem(int(status[:3]), code, message)).body
+    head = (f"HTTP/1.1 {status}", kind, f"content-length: {len(body)}", *headers)
+    return "\r\n".join((*head, "connection: close", "", "")).encode() + bytes(body)
+
+
+_FULL = _refusal(
+    "503 Service Unavailable",
+    "unavailable",
+    "the gateway has too many connections now: come again in a moment",
+    "retry-after: 2",
 )
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n"
-    b"connection: close\r\n\r\n"
+_TOO_LARGE = _refusal(
+    "431 Request Header Fields Too Large",
+    "too_large",
+    f"the head of a request has at most {HEAD_LIMIT_BYTES:,} bytes and {HEAD_LINES_LIMIT} lines",
 )
+_UNREADABLE = _refusal("400 Bad Request", "invalid_request", "this is no request of HTTP/1.1")
 
 
 class HeadTooLarge(Exception):
@@ -121,10 +136,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser does not take."""
-        if self._is_too_large():
-            self._close_with(_TOO_LARGE)
-        else:
-            super().send_400_response(msg)
+        self._close_with(_TOO_LARGE if self._is_too_large() else _UNREADABLE)
 
     def _is_too_large(self) -> bool:
         """Say whether the head has more than it may have, as far as it is known."""
