@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from everfold.projector.job.job import Job
 from everfold.web.bodies import json_answer, read_json
+from everfold.web.files.server_files import check_server_files
 from everfold.web.operation import Call, Operation
 from everfold.web.own.answers import UNDER, Reason, acting, job_id_of, read_optional
 from everfold.web.query import Query
@@ -56,6 +57,7 @@ async def rerun(call: Call) -> Response:
     Query(call.request, ())
     given = await read_optional(call, Changes)
     job = await call.gateway.job(call.caller, job_id_of(call))
+    check_server_files(call.caller, given.changes.items())
     made = await acting(call).rerun(job.job_id, given.changes)
     return json_answer(Rerun(job_id=made, rerun_of=job.job_id), 201)
 

@@ -18,6 +18,7 @@ from everfold.streams.events.limits import REASON_LIMIT
 from everfold.streams.events.ranges import check_number
 from everfold.streams.redis.keys import PRIORITIES
 from everfold.web.bodies import json_answer, read_json
+from everfold.web.files.server_files import check_server_files
 from everfold.web.operation import Call, Operation
 from everfold.web.own.answers import UNDER, acting
 from everfold.web.own.selecting import Selection, scoped
@@ -90,6 +91,7 @@ async def rerun_many(call: Call) -> Response:
     """Submit jobs that have ended once more."""
     Query(call.request, ())
     given = await read_json(call, RerunManyRequest)
+    check_server_files(call.caller, given.changes.items())
     page = await _page(call, given, RERUN_STATUSES)
     job_ids = [job.job_id for job in page.jobs]
     if given.dry_run or not job_ids:

@@ -20,6 +20,8 @@ from everfold.streams.errors import (
 )
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.web.bodies import json_answer, read_json
+from everfold.web.caller import Caller
+from everfold.web.files.server_files import check_server_files, inputs_of
 from everfold.web.operation import Call, callback_of
 from everfold.web.problem import Problem
 from everfold.web.v2.job_answer import job_answer
@@ -42,6 +44,7 @@ async def create_job(call: Call) -> Response:
     workflow, labels = bytes(body.workflow), checked_labels(body.metadata)
     extra_data, partner_keys = _without_keys(body.extra_data or {})
     try:
+        _check_names(call.caller, workflow)
         made = await call.gateway.acting_as(call.caller).submit(
             workflow,
             user=call.caller.user,
@@ -94,6 +97,14 @@ def _without_keys(extra_data: dict[str, object]) -> tuple[dict[str, object], dic
             raise Problem(422, "invalid_request", f"extra_data.{name} is no text")
         keys[name] = Secret(value)
     return others, keys
+
+
+def _check_names(caller: Caller, workflow: bytes) -> None:
+    try:
+        graph = {} if caller.sees_all else _read_graph(workflow)
+    except NotJson:
+        return  # the submit says what is wrong with it
+    check_server_files(caller, inputs_of(graph))
 
 
 def _refused_graph(error: InvalidWorkflow | NoServerCanRun, workflow: bytes) -> Problem:

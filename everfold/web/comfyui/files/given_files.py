@@ -14,10 +14,9 @@ from everfold.streams.assets.asset import REFERENCE
 from everfold.streams.events.limits import INPUTS_LIMIT
 from everfold.web.comfyui.files.found_file import FoundFile, find_file, named_in_graph
 from everfold.web.comfyui.server.union import Union, upload_inputs
+from everfold.web.files.server_files import USUAL_INPUTS
 from everfold.web.operation import Call
 
-USUAL_INPUTS = ("image", "mask", "audio", "video", "file", "model_file", "latent")
-"""Inputs that take uploads of classes that no server is known to have."""
 LOOKS_LIMIT = 4 * INPUTS_LIMIT
 """Names of one graph that are looked for: each costs a trip to Redis."""
 LOADS = "Load"

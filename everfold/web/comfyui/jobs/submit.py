@@ -23,6 +23,7 @@ from everfold.web.comfyui.files.given_files import files_of
 from everfold.web.comfyui.jobs.prompt_request import PromptRequest, read_prompt
 from everfold.web.comfyui.jobs.shown_job import CLIENT_ID, INPUT_NAMES, SHIFT
 from everfold.web.comfyui.prompt_ids import key_of
+from everfold.web.files.server_files import check_server_files, inputs_of
 from everfold.web.operation import Call, callback_of
 from everfold.web.problem import Problem
 
@@ -67,6 +68,7 @@ async def _submitted(call: Call, prompt: PromptRequest) -> SubmittedJob:
     if files.names:
         metadata[INPUT_NAMES] = files.names
     try:
+        check_server_files(call.caller, inputs_of(prompt.graph), files.inputs)
         return await call.gateway.acting_as(call.caller).submit(
             prompt.graph,
             user=call.caller.user,
