@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import cast
 
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from websockets.http11 import MAX_LINE_LENGTH
 
@@ -64,6 +65,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _has_ended_one = False
     """Whether what was read last had the end of a request: then most of it was no head."""
     _head_timer: asyncio.TimerHandle | None = None
+    resumed = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or refuse it where there are too many."""
@@ -113,6 +115,21 @@ class BoundedProtocol(HttpToolsProtocol):
             # Its task has not begun: this is called while a read is parsed.
             extensions = cast("dict[str, object]", self.scope.setdefault("extensions", {}))
             extensions[DIRECT] = partial(self._send_chunk, self.cycle)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Begin an answer, once most of the one before it was read: a peer holds one at a time."""
+
+        async def begun(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+            await self.flow.drain()
+            if not cycle.disconnected:
+                await app(scope, receive, send)
+
+        super()._start_asgi_task(cycle, begun if self.flow.write_paused else app)
+
+    def resume_writing(self) -> None:
+        """Go on sending."""
+        self.resumed += 1
+        super().resume_writing()
 
     def _send_chunk(self, cycle: RequestResponseCycle, chunk: bytes) -> bool:
         """Send a chunk of an answer that is under way, as uvicorn does; False where it must wait.

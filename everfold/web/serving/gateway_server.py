@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Literal
+from typing import Literal, cast
 
 import anyio
 import uvicorn
@@ -26,7 +26,9 @@ from everfold.web.access.key_store import stored_keys
 from everfold.web.application import app
 from everfold.web.gateway import Gateway
 from everfold.web.serving.bounded_protocol import BoundedProtocol
+from everfold.web.serving.bounded_socket import BoundedSocket
 from everfold.web.serving.front import Front
+from everfold.web.serving.unread import Connection, Unread
 from everfold.web.settings import WebSettings
 
 logger = get_logger("everfold.web")
@@ -52,12 +54,26 @@ Connect = Callable[[], AbstractAsyncContextManager[Everfold]]
 """Opens the client of the gateway alone. Raises Unavailable while Redis is away."""
 
 
+class _LookingServer(uvicorn.Server):
+    """uvicorn's, which looks whether what it has sent is read."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._unread = Unread()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what is done ten times a second."""
+        connections = cast("Collection[Connection]", self.server_state.connections)
+        self._unread.look(connections, anyio.current_time())
+        return await super().on_tick(counter)
+
+
 def web_server(served: ASGIApp, *, lifespan: Literal["on", "off"] = "off") -> uvicorn.Server:
     """Return a server with a gateway's bounds, which leaves signals to its process."""
     config = uvicorn.Config(
         served,
         http=BoundedProtocol,
-        ws="websockets-sansio",
+        ws=BoundedSocket,
         ws_max_size=WEBSOCKET_LIMIT_BYTES,
         ws_per_message_deflate=False,  # a quarter of a MiB for each socket
         log_config=None,
@@ -68,7 +84,7 @@ def web_server(served: ASGIApp, *, lifespan: Literal["on", "off"] = "off") -> uv
         timeout_graceful_shutdown=STOP_WITHIN_S,
         timeout_keep_alive=KEEP_ALIVE_S,
     )
-    server = uvicorn.Server(config)
+    server = _LookingServer(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
     return server
 
