@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 
 import httpx
@@ -61,3 +63,20 @@ async def test_what_is_no_request_is_refused_as_all_else(
     assert answer.status == status
     assert "content-type: application/json" in answer.head
     assert len(json.loads(answer.body)["error"]["message"]) > 8
+
+
+@pytest.mark.parametrize("endless", [b"X-A: b\r\n", b"x"], ids=["lines", "line"])
+@pytest.mark.parametrize("before", [b"2\r\n{}\r\n0\r\n", b"2;"], ids=["trailers", "extension"])
+async def test_what_is_neither_head_nor_body_has_a_bound(
+    site: Site, before: bytes, endless: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(site.url.split(":")[-1]))
+    head = b"POST /prompt HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    writer.write(head + before + (b"X" if endless == b"x" else b""))
+    with contextlib.suppress(ConnectionError):
+        for _ in range(400):
+            writer.write(endless * (10_000 // len(endless)))
+            await writer.drain()
+        async with asyncio.timeout(10):
+            await reader.read()
+    writer.close()

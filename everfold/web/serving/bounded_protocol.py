@@ -60,10 +60,11 @@ class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's, with bounds."""
 
     _head_bytes = 0
-    """What has come of a head that is not complete."""
+    """What has come of a head that is not complete, or since the last bytes of a body."""
     _is_in_head = True
-    _has_ended_one = False
-    """Whether what was read last had the end of a request: then most of it was no head."""
+    _has_taken = False
+    """Whether what was read last had some of a body, or the end of a request: then most of it was
+    no head."""
     _head_timer: asyncio.TimerHandle | None = None
     resumed = 0
 
@@ -81,14 +82,14 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, as long as the head is within its bounds."""
+        """Read on, as long as the head, and what stands around a body, are within their bounds."""
         if self.transport.is_closing():
             return
         if self._is_in_head and self._head_timer is None:
             self._await_head()
-        self._has_ended_one = False
+        self._has_taken = False
         super().data_received(data)
-        if not self._is_in_head or self._has_ended_one or self.transport.is_closing():
+        if self._has_taken or self.transport.is_closing():
             return
         self._head_bytes += len(data)
         if self._head_bytes > HEAD_LIMIT_BYTES:
@@ -98,6 +99,16 @@ class BoundedProtocol(HttpToolsProtocol):
         """Begin a head."""
         super().on_message_begin()
         self._is_in_head, self._head_bytes = True, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a line of the head: one that comes after a body means nothing here."""
+        if self._is_in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        super().on_body(body)
+        self._head_bytes, self._has_taken = 0, True
 
     def on_headers_complete(self) -> None:
         """End a head.
@@ -149,7 +160,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """End a request: what comes next is a head."""
         super().on_message_complete()
-        self._is_in_head, self._head_bytes, self._has_ended_one = True, 0, True
+        self._is_in_head, self._head_bytes, self._has_taken = True, 0, True
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser does not take."""
@@ -180,7 +191,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _close_with(self, answer: bytes) -> None:
         self._stop_timer()
-        self.transport.write(answer)
+        is_answering = getattr(self.cycle, "response_started", False)
+        if not is_answering or self.cycle.response_complete:
+            self.transport.write(answer)
         self.transport.close()
 
 
