@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from copy import copy
 from datetime import datetime
 
+from everfold.projector.reading.short_ids import find_job_id
+from everfold.streams.appending.log import Log
+from everfold.streams.archive.archive import Archive
+from everfold.streams.errors import BrokenChain
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import Submitted, closing_status
 from everfold.streams.events.record import Recorded, entry_order
+from everfold.streams.retention.history import job_history
 
 
 def is_of_newest(record: Recorded, begun_again: Mapping[str, str]) -> bool:
@@ -62,3 +68,16 @@ class Selection:
             and self._job in ("", record.job_id)
             and self._user in (None, event.user)
         )
+
+
+async def needed_job(log: Log, part: str | None, archive: Archive | None) -> str:
+    """Return the whole id of a job that is in the log or in the archive, empty where none is named.
+
+    Raises JobUnknown, or InvalidName where several jobs have this part of an id.
+    """
+    if not part:
+        return ""
+    job_id = await find_job_id(log, part)
+    with contextlib.suppress(BrokenChain):  # what is there of it is wanted all the more
+        await job_history(log, job_id, archive)
+    return job_id

@@ -155,6 +155,18 @@ DataFolder = Annotated[
     Parameter(env_var="EVERFOLD_DATA", help="The folder of the embedded server's data."),
 ]
 
+
+def chosen(what: str, *names: str) -> Parameter:
+    """Return the parameter of an option that selects; `what` is the help. An empty value, which a
+    script has where a variable of it is not set, would select all: it is refused."""
+    return Parameter(name=names or None, help=what, validator=_not_empty)
+
+
+def _not_empty(_: object, value: object) -> None:
+    if value == "" or (isinstance(value, list | tuple) and "" in value):
+        raise ValueError("is empty: give it a value, or leave it out")
+
+
 JobId = Annotated[
     str,
     Parameter(help="The job's id, or at least 4 characters of its beginning or its end."),
@@ -162,6 +174,9 @@ JobId = Annotated[
 AnyJobId = Annotated[
     str | None,
     Parameter(help="The job's id, or a part of it as for `jobs show`. Default: all jobs."),
+]
+OnlyJob = Annotated[
+    str | None, chosen("Only this job: its id, or a part of it as for `jobs show`.", "--job")
 ]
 SubscriptionName = Annotated[str, Parameter(help="The subscription's name.")]
 ArchiveUrl = Annotated[

@@ -10,10 +10,10 @@ import anyio
 import msgspec
 
 from everfold.archives.opening import known_archive
-from everfold.archives.selection import Selection, is_of_newest
+from everfold.archives.selection import Selection, is_of_newest, needed_job
 from everfold.commands.formats import event_object
 from everfold.commands.new_file import new_file
-from everfold.commands.options import ArchiveUrl, SubmittedSince, SubmittedUntil, User
+from everfold.commands.options import ArchiveUrl, OnlyJob, SubmittedSince, SubmittedUntil, User
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.streams.appending.log import Log
@@ -33,7 +33,7 @@ async def replay(
     speed: str = "max",
     since: SubmittedSince = None,
     until: SubmittedUntil = None,
-    job: str = "",
+    job: OnlyJob = None,
     user: User = None,
     into_live: bool = False,
     archive: ArchiveUrl = "",
@@ -51,8 +51,6 @@ async def replay(
     speed
         1x for the rhythm in which it happened, 10x for ten times as fast (from 0.001 to 1,000,000),
         max for at once.
-    job
-        Only this job.
     into_live
         Allow the namespace that is read from as the target.
     """
@@ -61,10 +59,11 @@ async def replay(
             f"{to!r} is the namespace that is read from; replaying into it repeats its events: "
             "name another one, or add --into-live"
         )
-    factor, wanted = _factor(speed), Selection(since, until, job, user)
+    factor = _factor(speed)
     is_file = to.endswith(".jsonl")
     async with session.log(role="auditor" if is_file else None) as log:
         kept = await known_archive(log, archive)
+        wanted = Selection(since, until, await needed_job(log, job, kept), user)
         again: Mapping[str, str] = {}
         if kept and not is_file:  # A log by itself has one job of an id.
             again = await begun_again(_chosen(all_history(log, kept), wanted.anew()))

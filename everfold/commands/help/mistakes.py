@@ -11,11 +11,13 @@ from typing import Literal, get_args, get_origin
 
 from cyclopts import (
     App,
+    Argument,
     CoercionError,
     CycloptsError,
     MissingArgumentError,
     Token,
     UnknownOptionError,
+    ValidationError,
 )
 from cyclopts.exceptions import UnknownCommandError, UnusedCliTokensError
 
@@ -40,6 +42,8 @@ def mistake_in(error: CycloptsError, app: App, arguments: Sequence[str]) -> str:
             return _missing(error, words)
         case CoercionError(token=Token()) if get_origin(error.target_type) is Literal:
             return _no_choice(error)
+        case ValidationError(argument=Argument() as argument) if argument.tokens:
+            return f"{_name_of(argument, argument.tokens[0])} {error.exception_message}"
         case UnusedCliTokensError() if error.unused_tokens:
             extra = shown(error.unused_tokens[0])
             return f"`{words}` takes no further argument, and {extra} is one; {_page(words)}"
@@ -94,12 +98,16 @@ def _missing(error: MissingArgumentError, words: str) -> str:
 def _no_choice(error: CoercionError) -> str:
     token, choices = error.token, [str(one) for one in get_args(error.target_type)]
     assert token is not None
-    argument = error.argument.name.lstrip("-").upper() if error.argument else "the argument"
-    name = token.keyword or argument
+    name = _name_of(error.argument, token)
     origin = f" (from {token.source})" if token.source not in ("", "cli") else ""
     near = f"did you mean {meant}? " if (meant := _near(token.value, choices)) else ""
     said = f"{name} {shown(token.value)}{origin} is not usable"
     return f"{said}: {near}choose from {', '.join(choices)}"
+
+
+def _name_of(argument: Argument | None, token: Token) -> str:
+    """Return how a person named it: the option as it was written, or what stands in its place."""
+    return token.keyword or (argument.name.lstrip("-").upper() if argument else "the argument")
 
 
 def _page(words: str) -> str:

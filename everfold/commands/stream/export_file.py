@@ -12,10 +12,17 @@ from cyclopts import Parameter
 from everfold.archives.export_assets import Taken, export_assets, import_assets, named_by
 from everfold.archives.export_file import ExportWriter, Graph, Header, check_export, read_export
 from everfold.archives.opening import known_archive
-from everfold.archives.selection import Selection, is_of_newest
+from everfold.archives.selection import Selection, is_of_newest, needed_job
 from everfold.assets.sizes import size_text
 from everfold.assets.store_of import open_assets
-from everfold.commands.options import ArchiveUrl, AssetsPlace, SubmittedSince, SubmittedUntil, User
+from everfold.commands.options import (
+    ArchiveUrl,
+    AssetsPlace,
+    OnlyJob,
+    SubmittedSince,
+    SubmittedUntil,
+    User,
+)
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.projector.job.job import Job
@@ -50,7 +57,7 @@ async def export(
     *,
     since: SubmittedSince = None,
     until: SubmittedUntil = None,
-    job: str = "",
+    job: OnlyJob = None,
     user: User = None,
     archive: ArchiveUrl = "",
     with_assets: WithAssets = False,
@@ -62,15 +69,11 @@ async def export(
     Job ids, sequence numbers, entry ids and the events' own bytes are kept. Entries of the log
     that are not Everfold's are left out. With --with-assets, the stored files that these jobs name
     are copied into the folder FILE.assets; those that are no longer kept are counted.
-
-    Parameters
-    ----------
-    job
-        Only this job.
     """
-    wanted, named = Selection(since, until, job, user), dict[str, None]()
+    named = dict[str, None]()
     async with session.log() as log:
         kept = await known_archive(log, archive)
+        wanted = Selection(since, until, await needed_job(log, job, kept), user)
         with _writing(file, log) as writer, event_progress("export", session) as progress:
             for partition in range(log.keys.partitions):
                 async for page in history_pages(log, partition, archive=kept, size=PAGE):

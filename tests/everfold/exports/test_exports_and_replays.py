@@ -171,3 +171,32 @@ async def deadline(log: Log, job_id: str) -> float | None:
     key = log.keys.deadlines(log.keys.partition_of(job_id))
     score = await command(log.redis, "ZSCORE", key, job_id)
     return None if score is None else float(cast("bytes", score))
+
+
+@pytest.mark.parametrize(
+    "command", [("archive", "export", "one.jsonl"), ("audit", "replay", "--to", "one.jsonl")]
+)
+async def test_one_job_is_named_by_a_part_of_its_id_and_a_good_file_outlives_a_wrong_name(
+    everfold: Everfold, log: Log, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    job_id, *_ = await ended_jobs(log, 2)
+    file = tmp_path / command[-1]
+    words = (*command[:-1], str(file), "--job")
+    assert (await ended(everfold(*words, job_id[-6:])))[-1].startswith("10 events")
+    good = file.read_bytes()
+
+    unknown = everfold(*words, "nobody-knows-it")
+    await ended(unknown, code=3)
+    assert "there is no job 'nobody-knows-it'" in "".join(unknown.error_lines)
+    empty = everfold(*words, "")
+    await ended(empty, code=2)
+    assert empty.error_lines == ["everfold: --job is empty: give it a value, or leave it out"]
+    assert file.read_bytes() == good
+
+
+async def test_a_replay_of_an_unknown_job_makes_no_namespace(everfold: Everfold, log: Log) -> None:
+    await ended_jobs(log, 1)
+    await ended(everfold("audit", "replay", "--to", "trial", "--job", "nobody"), code=3)
+    unmade = everfold("jobs", "ls", "--namespace", "trial")
+    await ended(unmade, code=2)
+    assert "trial" in "".join(unmade.error_lines)
