@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from everfold.archives.opening import needed_archive
-from everfold.commands.options import ArchiveUrl
+from everfold.commands.options import ArchiveUrl, chosen
 from everfold.commands.output import emit, say
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
@@ -15,24 +13,23 @@ from everfold.projector.reading.short_ids import find_job_id
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.manifest import Link
 from everfold.streams.border.quantity import quantity
-from everfold.streams.errors import ArchiveDamaged, JobUnknown
+from everfold.streams.errors import ArchiveDamaged, JobUnknown, Refused
 
 
 async def prove(
-    job_id: Annotated[str, Parameter(help="Only the segments with events of this job.")] = "",
+    job_id: Annotated[str | None, chosen("Only the segments with events of this job.")] = None,
     *,
-    head: str = "",
+    head: Annotated[
+        str | None,
+        chosen("A chain's head that `everfold archive ls` showed earlier: it must be in a chain."),
+    ] = None,
     archive: ArchiveUrl = "",
     session: Session = DEFAULT,
 ) -> int:
     """Check every segment against its manifest, and every manifest against the next one.
 
-    The exit code is 1, with the name of the file, when a file is not as it was written.
-
-    Parameters
-    ----------
-    head
-        A chain's head that `everfold archive ls` showed earlier: it must be in a chain.
+    The exit code is 1, with the name of the file, when a file is not as it was written. An archive
+    in which nothing is proves nothing, and is refused.
     """
     async with session.log(role="auditor") as log:
         kept = await needed_archive(log, archive)
@@ -45,6 +42,8 @@ async def prove(
             return _told_wrong(str(error), session)
     if job_id and not events:
         raise JobUnknown(job_id)
+    if not any(chains):
+        raise Refused(f"{kept.store.url} has no archived events: there is nothing to prove")
     if head and not any(head == sha256 for chain in chains for sha256 in chain):
         return _told_wrong(f"no chain of this archive contains the head {head}", session)
     _print_chains(partitions, chains, session)

@@ -60,6 +60,20 @@ async def test_archived_and_trimmed_jobs_are_told_proved_and_rebuilt(
     assert "120 events folded" in (await ended(everfold("projector", "rebuild")))[-1]
 
 
+async def test_a_place_without_archived_events_and_an_empty_head_prove_nothing(
+    everfold: Everfold, log: Log, tmp_path: Path
+) -> None:
+    await ended_jobs(log)
+    await ended(everfold("archive", "run", "--archive", str(tmp_path / "a"), "--everything"))
+    refused = everfold("audit", "prove", "--archive", str(tmp_path))
+    await ended(refused, code=2)
+    assert f"{tmp_path} has no archived events" in "".join(refused.error_lines)
+    for words in (["--head", ""], [""]):
+        empty = everfold("audit", "prove", *words)
+        await ended(empty, code=2)
+        assert "is empty: give it a value, or leave it out" in "".join(empty.error_lines)
+
+
 async def test_a_changed_segment_fails_the_proof_and_is_named(
     everfold: Everfold, log: Log, tmp_path: Path
 ) -> None:
