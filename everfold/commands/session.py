@@ -26,7 +26,7 @@ from everfold.commands.options import (
     ReplicasForEvents,
     ReplicasWithin,
 )
-from everfold.commands.output import Cell, emit, say, show
+from everfold.commands.output import Cell, complain, emit, say, show
 from everfold.streams.events.limits import NAME_LIMIT
 
 if TYPE_CHECKING:
@@ -175,6 +175,14 @@ class Session:
             show(found, columns, wrap=wrap, style=style)
         else:
             say(empty)
+
+    def tell_more(self, options: str) -> None:
+        """Say with which options a list goes on: below a table, else on stderr, where it is in no
+        program's way."""
+        if self.json:
+            complain(f"this is not all: go on with {options}")
+        else:
+            say((f"more: {options}", "dim"))
 
     def tell(self, value: object, *sentence: str) -> None:
         """Print one result: with --json `value`, else a sentence, or several, each on a line."""

@@ -17,7 +17,7 @@ from everfold.assets.store_of import open_assets
 from everfold.commands.formats import ago, span
 from everfold.commands.numbers import duration, number
 from everfold.commands.options import AssetsPlace
-from everfold.commands.output import Cell, complain, console, is_terminal, say
+from everfold.commands.output import Cell, complain, console, is_terminal
 from everfold.commands.session import DEFAULT, Session
 from everfold.moments import moment_text
 from everfold.projector.reading.named_assets import is_named
@@ -64,8 +64,8 @@ async def ls(
             open_assets(everfold.log, assets), user, limit=limit, cursor=cursor
         )
     session.show(page.assets, _columns(), empty="no assets", wrap=("name",))
-    if page.cursor and not session.json:
-        say((f"more: --cursor {page.cursor}", "dim"))
+    if page.cursor:
+        session.tell_more(f"--cursor {page.cursor}")
     return 0
 
 

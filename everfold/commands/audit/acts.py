@@ -31,3 +31,5 @@ async def acts(
         },
         empty="no operator has changed anything yet",
     )
+    if len(found) > limit:
+        session.tell_more(f"--limit {len(found)}")

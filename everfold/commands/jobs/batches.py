@@ -39,6 +39,7 @@ async def ls(
     async with session.open("reader") as everfold:
         names = await everfold.batches(after, limit)
         found = [await everfold.batch(name).progress() for name in names]
+        is_more = len(names) == limit and bool(await everfold.batches(names[-1], 1))
     columns: dict[str, Callable[[BatchProgress], Cell]] = {
         "batch": lambda one: one.batch,
         "done": lambda one: f"{one.ended:,}/{one.total:,}",
@@ -47,8 +48,8 @@ async def ls(
         "jobs": _counts,
     }
     session.show(found, columns, empty="no batches")
-    if len(names) == limit and not session.json:
-        say((f"more: --after {names[-1]}", "dim"))
+    if is_more:
+        session.tell_more(f"--after {names[-1]}")
 
 
 def _left(one: BatchProgress) -> str:

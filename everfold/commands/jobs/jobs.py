@@ -35,7 +35,7 @@ from everfold.commands.jobs.watching import (
 )
 from everfold.commands.numbers import at_most, number
 from everfold.commands.options import AnyJobId, JobId
-from everfold.commands.output import Part, complain, console, emit, is_terminal, say, say_wrapped
+from everfold.commands.output import Part, complain, console, emit, is_terminal, say_wrapped
 from everfold.commands.session import DEFAULT, Session
 from everfold.many_jobs import RERUN_STATUSES
 from everfold.operations import BackendStatus
@@ -98,8 +98,8 @@ async def ls(
         complain(f"partitions {named} do not answer: their jobs are missing here")
     for key in page.unread:
         complain(f"{key} cannot be read, its jobs may be missing; see `everfold doctor`")
-    if page.cursor and not session.json:
-        say((f"more: --cursor {page.cursor}", "dim"))
+    if page.cursor:
+        session.tell_more(f"--cursor {page.cursor}")
 
 
 def _none(page: Page) -> str:
