@@ -42,7 +42,7 @@ def check_url(text: str, *, allow_private: bool) -> httpx.URL:
         )
     if url.userinfo:
         raise Misconfigured(
-            "a receiver's address must not carry a password: messages are signed instead"
+            "a receiver's address must not carry a password; messages are signed instead"
         )
     return url
 

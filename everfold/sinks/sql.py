@@ -160,7 +160,8 @@ def _checked(text: str) -> URL:
     if url is None:
         raise Misconfigured(
             f"{masked_address(text)!r} is not a database address; write "
-            "sqlite+aiosqlite:///jobs.db or postgresql+asyncpg://user:password@host/database"
+            "sqlite+aiosqlite:///jobs.db or postgresql+asyncpg://host/database, with the user, a "
+            "colon, the password and an @ before the host"
         )
     kind = url.drivername.partition("+")[0].replace("postgres", "postgresql", 1)
     kind = kind.replace("postgresqlql", "postgresql")

@@ -31,6 +31,9 @@ _AFTER_HOST = re.compile(r"[/?#\\]")
 _NEXT = re.compile(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 """Between two addresses of a list."""
 
+_BEHIND = ".,;:)"
+"""What a sentence has behind an address; without it a port is a port."""
+
 _WORD = r"[^\s'\"<>`]"
 
 
@@ -125,7 +128,8 @@ def _is_path(scheme: str, rest: str) -> bool:
 
 def _replaced(found: re.Match[str]) -> str:
     if found["scheme"]:
-        return masked_address(found[0])
+        address = found[0].rstrip(_BEHIND)
+        return masked_address(address) + found[0][len(address) :]
     if found["pair"]:
         return f"{MASK}@"
     if mark := found["header_mark"] or found["setting_mark"]:

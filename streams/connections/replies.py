@@ -98,7 +98,8 @@ _ROWS: tuple[tuple[str, type[EverfoldError], str], ...] = (
     (
         r"(NOAUTH\b|Authentication required)",
         ServerRefusesAccess,
-        "the server wants a password: write it into the URL, as in redis://user:password@host/0",
+        "the server wants a password; it stands in the URL before the host: the user, a colon, the "
+        "password and an @",
     ),
     (
         r"AUTH <password> called without|Client sent AUTH, but no password is set",
@@ -115,6 +116,17 @@ _ROWS: tuple[tuple[str, type[EverfoldError], str], ...] = (
         r"operation not permitted)",
         ServerRefusesAccess,
         "the server's user lacks a right: give it that right, `everfold acl` prints all of them",
+    ),
+    (
+        r"unknown command ['`]SENTINEL",
+        NoServer,
+        "the URL names a Redis server where Sentinels are to be: write redis:// for this server, "
+        "or the addresses of the Sentinels, most often at port 26379",
+    ),
+    (
+        r"This instance has cluster support disabled",
+        NoServer,
+        "the URL says redis+cluster://, and the server is no node of a cluster: write redis://",
     ),
     (
         r"unknown (sub)?command|Unknown (Redis |Valkey )?command called from script|"

@@ -166,7 +166,7 @@ def check_callback(url: object) -> str:
     if not is_whole:
         raise InvalidName("callback", shown, "it must begin with https:// or http:// and a host")
     if "@" in parts.netloc:
-        raise InvalidName("callback", shown, "it must not carry a password: messages are signed")
+        raise InvalidName("callback", shown, "it must not carry a password; messages are signed")
     return url
 
 

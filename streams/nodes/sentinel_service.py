@@ -211,11 +211,14 @@ class SentinelService:
             return NoServer(
                 f"no Sentinel knows a service of the name in {self._address.shown!r}: correct it"
             )
+        others = [one for one in whys if meaning(_reply(one))[0] is NoServer]
+        if others and not silent and len(others) == len(whys):
+            return NoServer(meaning(_reply(others[0]))[1])
         refusals = [str(one) for one in whys if meaning(_reply(one))[0] is ServerRefusesAccess]
         if refusals and not silent and len(refusals) == len(whys):
             return ServerRefusesAccess(
-                "the Sentinels want another user or password: write sentinel_user and "
-                f"sentinel_password behind the ? of the URL (Sentinel: {shown(refusals[0])})"
+                "the Sentinels want another user or password; both stand behind the ? of the URL, "
+                f"as sentinel_user and sentinel_password (Sentinel: {shown(refusals[0])})"
             )
         said = ", ".join(shown(str(one)) or type(one).__name__ for one in whys)
         return theirs.ConnectionError(

@@ -21,7 +21,9 @@ Port = Annotated[
 
 
 async def health(
-    url: Annotated[str, Parameter(help="Ask the process at this address: http://host:port.")] = "",
+    url: Annotated[
+        str, Parameter(help="Ask the process at this address, such as http://host:9464.")
+    ] = "",
     *,
     port: Port = None,
     live: bool = False,

@@ -46,7 +46,7 @@ class GivenFiles:
     partner_key_file: Annotated[
         list[str] | None,
         Parameter(
-            help="A key for ComfyUI's partner nodes, as NAME=FILE: api_key_comfy_org=key.txt. "
+            help="A key for ComfyUI's partner nodes, as NAME=FILE; NAME is api_key_comfy_org. "
             "Repeat the option for more. Or set EVERFOLD_PARTNER_API_KEY_COMFY_ORG."
         ),
     ] = None

@@ -95,8 +95,7 @@ class SqlOptions:
     url: Annotated[
         str,
         Parameter(
-            help="The database: sqlite+aiosqlite:///jobs.db or "
-            "postgresql+asyncpg://user:password@host/database."
+            help="The database: sqlite+aiosqlite:///jobs.db or postgresql+asyncpg://host/database."
         ),
     ]
     events: Annotated[bool, Parameter(help="Also keep a row for each event.")] = False

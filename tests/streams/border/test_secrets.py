@@ -160,6 +160,13 @@ def test_what_is_no_secret_stays() -> None:
         assert masked_text(text) == text
 
 
+@pytest.mark.parametrize("behind", [",", ".", ":", ";", ")"])
+def test_what_a_sentence_has_behind_an_address_is_no_part_of_it(behind: str) -> None:
+    said = f"ask http://gpu1:8188{behind} it may answer"
+    assert masked_text(said) == said
+    assert MARK not in masked_text(f"ask http://gpu1:{MARK}{behind} it may answer")
+
+
 def test_a_secret_cannot_leave_by_accident() -> None:
     secret = Secret(MARK)
     for leave in (pickle.dumps, json.dumps, msgspec.json.encode, msgspec.msgpack.encode):

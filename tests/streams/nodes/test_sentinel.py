@@ -23,6 +23,7 @@ from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.server import open_redis
 from tests.support.groups.sentinels import SERVICE, Sentinels, StartSentinels
 from tests.support.network import resp
+from tests.support.servers import StartServer
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.long]
@@ -133,6 +134,19 @@ async def test_sentinels_that_are_dead_lie_hang_or_know_nothing(
                 await command(redis, "GET", "k")
         async with opened(f"redis+sentinel://{good},{ignorant}/other") as redis:
             with pytest.raises(NoServer, match="no Sentinel knows"):
+                await command(redis, "GET", "k")
+
+
+async def test_a_url_of_several_servers_that_names_one_says_which_url_to_write(
+    own_server: StartServer,
+) -> None:
+    place = own_server(tcp=True).url.partition("://")[2].partition("/")[0]
+    for url, said in (
+        (f"redis+sentinel://{place}/{SERVICE}", "write redis:// for this server"),
+        (f"redis+cluster://{place}", "no node of a cluster: write redis://"),
+    ):
+        async with opened(url) as redis:
+            with pytest.raises(NoServer, match=said):
                 await command(redis, "GET", "k")
 
 
