@@ -6,6 +6,7 @@ delivery that fails holds its own job and no other.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 
 import anyio
@@ -97,7 +98,7 @@ class ConcurrentDelivery:
         try:
             with anyio.fail_after(self._subscription.timeout_s):
                 opened_ones = [await opened(self._log, delivery) for delivery in deliveries]
-                await self._subscription.deliver(opened_ones)
+                await _call(self._subscription, opened_ones)
         except STOPS:
             raise
         except Exception as error:
@@ -138,6 +139,18 @@ class ConcurrentDelivery:
             after_s=error.after_s if isinstance(error, TryLater) else None,
             counts=error.counts if isinstance(error, TryLater) else True,
         )
+
+
+async def _call(subscription: Subscription, deliveries: Sequence[Delivery]) -> None:
+    """Call the subscriber. That what it waited for was cancelled is an error like any other."""
+    try:
+        await subscription.deliver(deliveries)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise  # it took too long
+        # Passed on, it would end the whole batch as if all of it were delivered.
+        raise RuntimeError("something that it waited for was cancelled") from error
 
 
 def _reason(error: Exception, timeout_s: float) -> str:

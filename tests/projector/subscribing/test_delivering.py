@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -214,6 +215,31 @@ async def test_what_takes_too_long_counts_as_failed(log: Log, listener: Listener
     async with consuming(log, Subscription("slow", timeout_s=0.1, retry_s=SOON_S)(listener)):
         await taken(log, "slow")
     assert listener.tries == 2
+
+
+async def test_a_subscriber_whose_own_task_was_cancelled_has_failed_and_gets_the_event_again(
+    log: Log, listener: Listener
+) -> None:
+    job_id, *others = await make_jobs(log, 8)
+    await work(log, steps=0)
+
+    async def wait_for_a_cancelled_task(delivery: Delivery) -> None:
+        if delivery.record.job_id == job_id and delivery.record.seq == 2:
+            listener.pause = None
+            sleeping = asyncio.create_task(asyncio.sleep(60))
+            sleeping.cancel()
+            await sleeping
+
+    listener.pause = wait_for_a_cancelled_task
+    subscription = Subscription("s", retry_s=SOON_S)(listener)
+    async with consuming(log, subscription):
+        await eventually(lambda: listener.count == 8 * 5)
+        await taken(log, "s")
+    assert listener.tries == 8 * 5 + 1
+    for each in (job_id, *others):
+        assert [seq for seq, _ in listener.told[each]] == [1, 2, 3, 4, 5]
+    assert sum(row.failed for row in await subscription_status(log, "s")) == 1
+    assert await nothing_pending(log, subscription.group)
 
 
 async def test_a_delivery_in_hand_is_finished_and_acknowledged_when_we_are_told_to_stop(
