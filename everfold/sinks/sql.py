@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Insert, Table, and_, event, or
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as NoTurn
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.sql.elements import KeyedColumnElement
 
@@ -31,7 +32,12 @@ from everfold.streams.errors import Misconfigured, Unavailable
 
 BATCH = 500
 
+TIMEOUT_S = 45.0
+
 WITHOUT_PROGRESS = tuple(kind for kind in TYPES if kind not in ("job.progressed",))
+
+AWAY = (DBAPIError, NoTurn, OSError)
+"""What says that the database cannot be used now; OSError is also what a timeout raises."""
 
 DRIVERS = {"sqlite": ("sqlite+aiosqlite", "sql"), "postgresql": ("postgresql+asyncpg", "postgres")}
 
@@ -40,6 +46,7 @@ class SqlSink(Subscription):
     """Open it with `open` before it consumes, close it with `aclose`.
 
     `events` also writes a row per event; `progress` also updates the job's row with each progress.
+    `timeout_s` bounds one transaction, the wait for its turn and for locks included.
     Raises Misconfigured for an address that is not SQLite's or PostgreSQL's, or without its extra.
     """
 
@@ -52,18 +59,20 @@ class SqlSink(Subscription):
         events: bool = False,
         progress: bool = False,
         start: str = BEGINNING,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
-        self._url = _checked(url)
+        self._url, self._limit_s = _checked(url), timeout_s
         super().__init__(
             name,
             types=() if progress else WITHOUT_PROGRESS,
             start=start,
             batch=BATCH,
+            timeout_s=2 * timeout_s + 15.0,  # the tables may have to be made first
             about=f"sql {_shown(self._url)}",
         )
         self._namespace, self._generation = log.keys.namespace, log.generation
         self._events = events
-        self._engine: AsyncEngine = _engine(self._url)
+        self._engine: AsyncEngine = _engine(self._url, timeout_s / 3)
         self._is_open = False
 
     async def open(self) -> None:
@@ -72,15 +81,16 @@ class SqlSink(Subscription):
         Without it the first delivery does that, and waits until the database can be used.
         """
         try:
-            async with self._engine.begin() as connection:
-                await connection.run_sync(bring_up_to_date)
+            with anyio.fail_after(self._limit_s):
+                async with self._engine.begin() as connection:
+                    await connection.run_sync(bring_up_to_date)
         except Misconfigured:
             await self.aclose()
             raise
-        except (DBAPIError, OSError) as error:
+        except AWAY as error:
             await self.aclose()
             raise Unavailable(
-                f"the database {_shown(self._url)} cannot be used: {_first_line(error)}"
+                f"the database {_shown(self._url)} cannot be used: {_told(error)}"
             ) from error
         self._is_open = True
 
@@ -105,14 +115,15 @@ class SqlSink(Subscription):
         rows = [job_row(self._namespace, self._generation, job) for job in jobs.values()]
         told = [event_row(self._namespace, d) for d in deliveries] if self._events else []
         try:
-            async with self._engine.begin() as connection:
-                if told:
-                    await connection.execute(self._upsert(EVENTS, _is_later_event), told)
-                await connection.execute(self._upsert(JOBS, _is_later_state), rows)
+            with anyio.fail_after(self._limit_s):
+                async with self._engine.begin() as connection:
+                    if told:
+                        await connection.execute(self._upsert(EVENTS, _is_later_event), told)
+                    await connection.execute(self._upsert(JOBS, _is_later_state), rows)
         except DataError as error:
             raise GiveUp(f"the database refuses it: {_first_line(error)}") from error
-        except (DBAPIError, OSError) as error:
-            raise TargetAway(f"database: {_first_line(error)}") from error
+        except AWAY as error:
+            raise TargetAway(f"database: {_told(error)}") from error
 
     def _upsert(self, table: Table, is_later: IsLater) -> Insert:
         is_sqlite = self._engine.dialect.name == "sqlite"
@@ -170,14 +181,21 @@ def _checked(text: str) -> URL:
     return url.set(drivername=DRIVERS[kind][0])
 
 
-def _engine(url: URL) -> AsyncEngine:
+def _engine(url: URL, wait_s: float) -> AsyncEngine:
+    """Open a pool; who waits so many seconds for its turn, or for SQLite's lock, is told so."""
     is_sqlite = url.drivername.startswith("sqlite")
     try:
         if not is_sqlite:
-            return create_async_engine(url, pool_size=8, max_overflow=0, pool_pre_ping=True)
+            return create_async_engine(
+                url, pool_size=8, max_overflow=0, pool_timeout=wait_s, pool_pre_ping=True
+            )
         # SQLite has one writer: waiting for the one connection avoids errors about its lock.
         engine = create_async_engine(
-            url, pool_size=1, max_overflow=0, connect_args={"timeout": 30.0}
+            url,
+            pool_size=1,
+            max_overflow=0,
+            pool_timeout=wait_s,
+            connect_args={"timeout": wait_s},
         )
     except (ImportError, NoSuchModuleError) as error:
         extra = DRIVERS[url.drivername.partition("+")[0]][1]
@@ -197,6 +215,12 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")  # readers do not block the writer
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, TimeoutError | NoTurn) and not isinstance(error, DBAPIError):
+        return "it does not answer in time"
+    return _first_line(error)
 
 
 def _first_line(error: Exception) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from everfold.streams.appending.log import Log
+from tests.everfold.sinks.databases import empty
 from tests.everfold.sinks.receiver import Receiver
 from tests.support.postgres import postgres_server
 
@@ -28,3 +31,19 @@ async def receiver() -> AsyncIterator[Receiver]:
     made = Receiver()
     async with made.listening():
         yield made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[tuple[str, AsyncEngine]]:
+    """The address of an empty database, and a connection of our own to look into it."""
+    if request.param == "sqlite":
+        url = f"sqlite+aiosqlite:///{tmp_path / 'jobs.db'}"
+    else:
+        url = str(request.getfixturevalue("postgres_url"))
+    engine = create_async_engine(url)
+    await empty(engine)
+    yield url, engine
+    await empty(engine)  # other modules' tests have the same server
+    await engine.dispose()

@@ -3,83 +3,32 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
 import anyio
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import Row, select, text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from everfold.projector.folding.job_tracker import JobTracker
 from everfold.projector.reading.queries import current
 from everfold.projector.subscribing.admin import reset
 from everfold.projector.subscribing.delivery import Delivery
 from everfold.projector.subscribing.status import held_jobs
 from everfold.projector.subscribing.subscription import TargetAway
 from everfold.sinks.sql import SqlSink
-from everfold.sinks.tables import EVENTS, JOBS, METADATA, SCHEMA
+from everfold.sinks.tables import METADATA, SCHEMA
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured, Unavailable
 from everfold.streams.events.event import CancelRequested, Rewound
-from everfold.streams.reading.reader import job_events
+from tests.everfold.sinks.databases import Database, deliveries, events, rows, sink_of
 from tests.projector.jobs import GRAPH, make_jobs, work
 from tests.projector.subscribing.listening import consuming, taken
 from tests.support.programs.programs import StartProgram
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def database(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[tuple[str, AsyncEngine]]:
-    """The address of an empty database, and a connection of our own to look into it."""
-    if request.param == "sqlite":
-        url = f"sqlite+aiosqlite:///{tmp_path / 'jobs.db'}"
-    else:
-        url = str(request.getfixturevalue("postgres_url"))
-    engine = create_async_engine(url)
-    await empty(engine)
-    yield url, engine
-    await empty(engine)  # other modules' tests have the same server
-    await engine.dispose()
-
-
-async def empty(engine: AsyncEngine) -> None:
-    async with engine.begin() as connection:
-        await connection.run_sync(METADATA.drop_all)
-
-
-Database = tuple[str, AsyncEngine]
-
-
-async def rows(engine: AsyncEngine) -> dict[str, Row[tuple[object, ...]]]:
-    async with engine.connect() as connection:
-        found = (await connection.execute(select(JOBS))).all()
-    return {row.job_id: row for row in found}
-
-
-async def events(engine: AsyncEngine) -> list[tuple[str, int, str]]:
-    async with engine.connect() as connection:
-        found = await connection.execute(select(EVENTS).order_by(EVENTS.c.job_id, EVENTS.c.seq))
-        return [(row.job_id, row.seq, row.type) for row in found]
-
-
-async def sink_of(log: Log, url: str, *, events: bool = False, progress: bool = False) -> SqlSink:
-    sink = SqlSink(log, url, events=events, progress=progress)
-    await sink.open()
-    return sink
-
-
-async def deliveries(log: Log, job_id: str) -> list[Delivery]:
-    tracker = JobTracker(log, log.keys.partition_of(job_id))
-    return [
-        Delivery(record, await tracker.after(record)) for record in await job_events(log, job_id)
-    ]
 
 
 async def test_a_row_per_job_says_what_the_job_says(log: Log, database: Database) -> None:
