@@ -39,6 +39,9 @@ WITHOUT_PROGRESS = tuple(kind for kind in TYPES if kind not in ("job.progressed"
 AWAY = (DBAPIError, NoTurn, OSError)
 """What says that the database cannot be used now; OSError is also what a timeout raises."""
 
+DATA_STATES = "22"
+"""How PostgreSQL's codes for values that it cannot store begin."""
+
 DRIVERS = {"sqlite": ("sqlite+aiosqlite", "sql"), "postgresql": ("postgresql+asyncpg", "postgres")}
 
 
@@ -120,9 +123,9 @@ class SqlSink(Subscription):
                     if told:
                         await connection.execute(self._upsert(EVENTS, _is_later_event), told)
                     await connection.execute(self._upsert(JOBS, _is_later_state), rows)
-        except DataError as error:
-            raise GiveUp(f"the database refuses it: {_first_line(error)}") from error
         except AWAY as error:
+            if _is_of_values(error):
+                raise GiveUp(f"the database refuses it: {_told(error)}") from error
             raise TargetAway(f"database: {_told(error)}") from error
 
     def _upsert(self, table: Table, is_later: IsLater) -> Insert:
@@ -215,6 +218,12 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")  # readers do not block the writer
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
+
+
+def _is_of_values(error: Exception) -> bool:
+    """Say whether the database rejects what it was given: SQLAlchemy does not say so of asyncpg."""
+    state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    return isinstance(error, DataError) or str(state).startswith(DATA_STATES)
 
 
 def _told(error: Exception) -> str:
