@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Protocol, cast
 
 import anyio
-from sqlalchemy import ColumnElement, Connection, Insert, Table, and_, event, or_
+from sqlalchemy import ColumnElement, Connection, Insert, Table, and_, event, func, or_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, NoSuchModuleError
@@ -152,18 +152,27 @@ class IsLater(Protocol):
 
 
 def _is_later_state(table: Table, new: Columns) -> ColumnElement[bool]:
-    """A namespace created again, or a log that lost events, restarts with lower numbers."""
-    old = table.c
+    """A namespace created again, a log that lost events, or an id that is used again restarts with
+    lower numbers. What an older table did not have is NULL, and anything is later."""
+    old, rewound = table.c, func.coalesce(table.c.rewound, 0)
     return or_(
-        new["generation"] != old.generation,
-        new["rewound"] > old.rewound,
-        and_(new["rewound"] == old.rewound, new["seq"] > old.seq),
+        old.generation.is_distinct_from(new["generation"]),
+        new["rewound"] > rewound,
+        old.submitted_at.is_(None),
+        new["submitted_at"] > old.submitted_at,
+        and_(
+            new["rewound"] == rewound,
+            new["submitted_at"] == old.submitted_at,
+            new["seq"] > func.coalesce(old.seq, 0),
+        ),
     )
 
 
 def _is_later_event(table: Table, new: Columns) -> ColumnElement[bool]:
     """After a log lost events, another entry may carry the same number."""
-    return and_(new["entry_id"] != table.c.entry_id, new["time"] >= table.c.time)
+    old = table.c
+    is_later = or_(old.time.is_(None), new["time"] >= old.time)
+    return and_(old.entry_id.is_distinct_from(new["entry_id"]), is_later)
 
 
 def _checked(text: str) -> URL:

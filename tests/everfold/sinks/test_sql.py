@@ -22,6 +22,7 @@ from everfold.sinks.tables import METADATA, SCHEMA
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured, Unavailable
 from everfold.streams.events.event import CancelRequested, Rewound
+from everfold.streams.retention.trimming import trim
 from tests.everfold.sinks.databases import Database, deliveries, events, rows, sink_of
 from tests.projector.jobs import GRAPH, make_jobs, work
 from tests.projector.subscribing.listening import consuming, taken
@@ -90,6 +91,26 @@ async def delivered(log: Log, count: int) -> bool:
     return sum(row.delivered for row in await subscription_status(log, "sql")) >= count
 
 
+async def test_an_id_that_is_used_again_after_a_trim_gets_the_row_of_its_new_job(
+    log: Log, database: Database
+) -> None:
+    url, engine = database
+    async with aclosing(await sink_of(log, url)) as sink, consuming(log, sink):
+        await log.submit(GRAPH, job_id="again", user="ada")
+        await work(log)
+        await taken(log, "sql")
+        old = await deliveries(log, "again")
+        for partition in range(log.keys.partitions):
+            await trim(log, partition, 0.0, needs_archive=False)
+        await log.submit(GRAPH, job_id="again", user="bob")
+        await taken(log, "sql")
+        (row,) = (await rows(engine)).values()
+        assert (row.user_id, row.status, row.seq) == ("bob", "queued", 1)
+        await sink.deliver(old)  # late
+    (row,) = (await rows(engine)).values()
+    assert (row.user_id, row.status, row.seq) == ("bob", "queued", 1)
+
+
 async def test_a_log_that_was_set_back_replaces_what_it_had_said(
     log: Log, database: Database
 ) -> None:
@@ -116,8 +137,9 @@ async def test_older_tables_get_what_they_lack_and_keep_what_they_have(
     async with aclosing(await sink_of(log, url)) as sink:
         await sink.deliver(await deliveries(log, job_id))
     async with engine.begin() as connection:
-        await connection.execute(text("DROP INDEX everfold_jobs_by_status"))
-        for column in ("recovered_at", "outputs", "idempotency_key"):
+        for index in ("everfold_jobs_by_status", "everfold_jobs_by_user"):
+            await connection.execute(text(f"DROP INDEX {index}"))
+        for column in ("recovered_at", "outputs", "generation", "rewound", "submitted_at"):
             await connection.execute(text(f"ALTER TABLE everfold_jobs DROP COLUMN {column}"))
         await connection.execute(SCHEMA.update().values(version=0))
     async with aclosing(await sink_of(log, url)) as sink:
