@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 
@@ -18,12 +19,14 @@ from everfold.projector.subscribing.subscription import (
 )
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
-from everfold.streams.errors import JobNotHeld, Misconfigured, Refused
+from everfold.streams.errors import JobNotHeld, Misconfigured, Refused, WrongKeyType
 from everfold.streams.events.record import NO_ENTRY, entry_before
+from everfold.streams.events.stored_fields import stored_entry_id
+from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import last_entry_ids
 from everfold.streams.reading.readers import group_positions, trimmed_to
 from everfold.streams.redis.each import each
-from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.redis.script import Script
 from everfold.streams.redis.server import server_time_ms
 
@@ -32,25 +35,38 @@ logger = get_logger("everfold.subscribing")
 _change_held = Script("everfold.projector", "change_held")
 _reset = Script("everfold.projector", "reset_subscription")
 
-_ENTRY_ID = re.compile(r"\d{1,16}(-\d{1,20})?")
+CHECKPOINT = b"checkpoint"
+
+_ENTRY_ID = re.compile(r"[0-9]{1,16}(-[0-9]{1,20})?")
 
 
 async def create(log: Log, subscription: Subscription) -> None:
-    """Store a subscription with its first checkpoints, and its description.
+    """Store a subscription with its first checkpoints, its groups, and its description.
 
     Where it exists, its checkpoints stay as they are and its description is replaced. Raises
     Misconfigured for a `start` that makes no sense, Unavailable.
     """
     checkpoints = await start_checkpoints(log, subscription.start)
-    for partition, entry_id in checkpoints.items():
-        key = log.keys.subscription(partition, subscription.name).checkpoint()
-        trimmed = (await trimmed_to(log, partition)).entry_id
-        await command(log.redis, "HSETNX", key, "began", trimmed)
-        await command(log.redis, "HSETNX", key, "checkpoint", entry_id)
+    # First, so that what is left of one that died here can be removed.
     now_ms = await server_time_ms(log.redis)
     description = Description(subscription.wants, subscription.about, now_ms)
-    key, text = log.keys.subscriptions(), msgspec.json.encode(description)
-    await command(log.redis, "HSET", key, subscription.name, text)
+    text = msgspec.json.encode(description)
+    await command(log.redis, "HSET", log.keys.subscriptions(), subscription.name, text)
+
+    async def begin(partition: int) -> None:
+        key = log.keys.subscription(partition, subscription.name).checkpoint()
+        stored = await read_hash(log.redis, key)
+        after = stored_entry_id({CHECKPOINT: checkpoints[partition].encode(), **stored}, CHECKPOINT)
+        if after is None:
+            return  # its consumer says so
+        # Before the checkpoint: what follows that must wait for the group, whoever dies in between.
+        with contextlib.suppress(WrongKeyType):  # its consumer says so, too
+            await ConsumerGroup(log, subscription.group, log.actor).create(partition, after)
+        trimmed = (await trimmed_to(log, partition)).entry_id
+        await command(log.redis, "HSETNX", key, "began", trimmed)
+        await command(log.redis, "HSETNX", key, "checkpoint", after)
+
+    (await each(log, begin)).all()
 
 
 async def create_again(log: Log, subscription: Subscription, partition: int) -> None:

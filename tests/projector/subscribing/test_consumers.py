@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from everfold.projector.subscribing.admin import remove, reset
+from everfold.projector.subscribing.admin import create, remove, reset
 from everfold.projector.subscribing.status import held_jobs, subscription_status, subscriptions
 from everfold.projector.subscribing.subscription import GiveUp, Subscription
 from everfold.streams.appending.log import Log
@@ -180,6 +180,21 @@ async def test_what_is_not_taken_or_held_is_not_trimmed(log: Log) -> None:
         await trim(log, partition, retention_s=0, needs_archive=False)
         assert await log_size(log, partition) == 0
     assert not await subscriptions(log)
+
+
+async def test_what_comes_after_a_new_subscription_waits_for_its_first_consumer(log: Log) -> None:
+    listener = Listener()
+    subscription = Subscription("s", start="now")(listener)
+    await create(log, subscription)  # and the process dies
+    jobs = await make_jobs(log, 4)
+    await work(log, steps=0)
+    for partition in range(log.keys.partitions):
+        await trim(log, partition, 0.0, needs_archive=False)
+    async with consuming(log, subscription):
+        await eventually(lambda: set(listener.told) == set(jobs))
+        await taken(log, "s")
+    assert listener.count == 4 * 5
+    await remove(log, "s")
 
 
 async def test_jobs_whose_beginning_was_trimmed_before_are_left_out_and_counted(
