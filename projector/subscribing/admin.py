@@ -20,8 +20,8 @@ from everfold.projector.subscribing.subscription import (
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import JobNotHeld, Misconfigured, Refused, WrongKeyType
-from everfold.streams.events.record import NO_ENTRY, entry_before
-from everfold.streams.events.stored_fields import stored_entry_id
+from everfold.streams.events.record import NO_ENTRY, entry_before, entry_order
+from everfold.streams.events.stored_fields import GREATEST, stored_entry_id
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import last_entry_ids
 from everfold.streams.reading.readers import group_positions, trimmed_to
@@ -95,7 +95,7 @@ async def start_checkpoints(log: Log, start: str) -> Mapping[int, str]:
         return await last_entry_ids(log)
     if start == BEGINNING:
         after = NO_ENTRY
-    elif _ENTRY_ID.fullmatch(start):
+    elif _ENTRY_ID.fullmatch(start) and entry_order(start)[1] <= GREATEST:
         after = entry_before(start)
     else:
         raise Misconfigured(

@@ -6,7 +6,6 @@ when the log no longer holds the event that the cursor points at.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from types import TracebackType
 
@@ -22,6 +21,7 @@ from everfold.streams.errors import BrokenChain, InvalidName, JobUnknown, Refuse
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_before, entry_order
+from everfold.streams.events.stored_fields import is_entry_id
 from everfold.streams.reading.reader import partition_page, tail_partitions
 from everfold.streams.reading.readers import trimmed_to
 from everfold.streams.redis.pages import PAGE
@@ -58,12 +58,13 @@ def _checked(cursor: object, log: Log) -> Cursor | None:
     if not isinstance(cursor, Cursor):
         raise InvalidName("cursor", cursor, "pass what `read_cursor` returned")
     for partition, entry_id in cursor.after.items():
-        if partition not in range(log.keys.partitions) or not _ENTRY_ID.fullmatch(entry_id):
+        if partition not in range(log.keys.partitions) or not _is_id(entry_id):
             raise InvalidName("cursor", entry_id, "give back the one that the feed had")
     return cursor
 
 
-_ENTRY_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
+def _is_id(entry_id: str) -> bool:
+    return is_entry_id(entry_id.encode(errors="replace"))
 
 
 class CatchUp:

@@ -13,7 +13,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archiver
 from everfold.streams.archive.folder import Folder
-from everfold.streams.errors import Refused, Trimmed, WentBack
+from everfold.streams.errors import InvalidName, Refused, Trimmed, WentBack
 from everfold.streams.events.event import CancelRequested
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.retention.trimming import trim
@@ -171,3 +171,8 @@ async def test_events_that_nobody_can_read_are_left_out_and_counted(log: Log) ->
 def test_what_is_no_cursor_is_refused() -> None:
     with pytest.raises(Refused, match="this is not a cursor"):
         read_cursor("17")
+
+
+async def test_a_cursor_that_no_server_counts_to_is_refused(log: Log) -> None:
+    with pytest.raises(InvalidName, match="cursor"):
+        CatchUp(log, Cursor(log.generation, {0: "5-18446744073709551616"}))

@@ -129,9 +129,10 @@ async def test_a_subscription_begins_where_it_is_told_and_stays_where_it_is(log:
     assert sorted(listener.told) == sorted(later + missed)
 
 
-async def test_a_place_that_makes_no_sense_is_refused(log: Log) -> None:
+@pytest.mark.parametrize("start", ["yesterday", "5-18446744073709551616", "\u0661"])
+async def test_a_place_that_makes_no_sense_is_refused(log: Log, start: str) -> None:
     with pytest.raises(ExceptionGroup) as raised:
-        async with consuming(log, Subscription("odd", start="yesterday")(Listener())):
+        async with consuming(log, Subscription("odd", start=start)(Listener())):
             pass
     assert isinstance(raised.value.exceptions[0], Misconfigured)
     assert not await subscriptions(log)
