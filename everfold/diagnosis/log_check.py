@@ -18,6 +18,7 @@ from everfold.streams.reading.reader import first_entry_ids, log_size
 from everfold.streams.reading.readers import ARCHIVE, readers
 from everfold.streams.redis.access import may_send
 from everfold.streams.redis.each import GRACE_S, each
+from everfold.streams.redis.keys import PROJECTOR_GROUP
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import server_info, server_time_ms
 from everfold.streams.retention.trimming import RETENTION_S, trim_bounds
@@ -138,10 +139,17 @@ async def _holds(log: Log, sizes: Mapping[int, int]) -> AsyncIterator[Finding]:
         is_reader = lowest.what.startswith(("reader", "consumer group"))
         if size and is_reader and age_s > HELD_LIMIT_S:
             found = f"{lowest.what} holds {size:,} events"
-            yield Finding(f"partition {partition}", found, _removal(lowest.what))
+            yield Finding(f"partition {partition}", found, _removal(log, partition, lowest.what))
 
 
-def _removal(what: str) -> str:
-    _, is_subscription, name = what.partition("consumer group subscription:")
-    end = f"subscriptions rm {name}" if is_subscription else "archive forget NAME"
-    return f"start it again, or remove it: `everfold {end}`"
+def _removal(log: Log, partition: int, what: str) -> str:
+    if what.startswith("reader"):
+        return "start it again, or remove it: `everfold archive forget NAME`"
+    group = what.removeprefix("consumer group ")
+    _, is_subscription, name = group.partition("subscription:")
+    if is_subscription:
+        return f"start it again, or remove it: `everfold subscriptions rm {name}`"
+    if group == PROJECTOR_GROUP:
+        return "start `everfold projector`"
+    destroy = f"XGROUP DESTROY '{log.keys.log(partition)}' '{group}'"
+    return f"start what reads by it again, or remove it: `redis-cli {destroy}`"

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from everfold.streams.appending.log import Log
+from everfold.streams.connections.replies import NoGroup
 from everfold.streams.errors import WrongKeyType
 from everfold.streams.events.checks import check_name
 from everfold.streams.events.json_text import NotJson, decoder
@@ -83,7 +84,7 @@ async def unregister(log: Log, partition: int, name: str) -> bool:
 async def readers(log: Log, partition: int) -> dict[str, Reader]:
     """Return name -> registered reader, those whose lease is over too. May raise Unavailable."""
     stored = await read_hash(log.redis, log.keys.readers(partition))
-    return {name.decode(errors="replace"): _reader(text) for name, text in stored.items()}
+    return {shown_name(name): _reader(text) for name, text in stored.items()}
 
 
 _decode = decoder(Reader)
@@ -110,7 +111,7 @@ async def trimmed_to(log: Log, partition: int) -> TrimmedTo:
 async def group_positions(log: Log, partition: int) -> dict[str, str]:
     """Return consumer group -> entry id up to which everything is acknowledged.
 
-    Raises a leaf of Unavailable.
+    A group of another program may have any name: see `shown_name`. Raises a leaf of Unavailable.
     """
     key = log.keys.log(partition)
     if not await command(log.redis, "EXISTS", key):
@@ -118,10 +119,14 @@ async def group_positions(log: Log, partition: int) -> dict[str, str]:
     found: dict[str, str] = {}
     for row in cast("list[list[bytes]]", await command(log.redis, "XINFO GROUPS", key)):
         facts = dict(zip(row[::2], row[1::2], strict=True))
-        name = facts[b"name"].decode()
-        summary = cast("list[object]", await command(log.redis, "XPENDING", key, name))
-        first = cast("bytes | None", summary[1])
-        found[name] = (
-            entry_before(first.decode()) if first else facts[b"last-delivered-id"].decode()
-        )
+        with contextlib.suppress(NoGroup):  # it was removed meanwhile
+            asked = await command(log.redis, "XPENDING", key, facts[b"name"])
+            first = cast("list[bytes | None]", asked)[1]
+            read_to = facts[b"last-delivered-id"].decode()
+            found[shown_name(facts[b"name"])] = entry_before(first.decode()) if first else read_to
     return found
+
+
+def shown_name(name: bytes) -> str:
+    """Return the name of a group or a reader; what is no UTF-8 is shown as `\\xff`."""
+    return name.decode(errors="backslashreplace")

@@ -16,7 +16,7 @@ from msgspec import Struct
 from everfold.streams.appending.log import Log
 from everfold.streams.events.record import NO_ENTRY, entry_before, entry_order
 from everfold.streams.events.stored_fields import is_entry_id
-from everfold.streams.reading.readers import ARCHIVE, group_positions, readers
+from everfold.streams.reading.readers import ARCHIVE, group_positions, readers, shown_name
 from everfold.streams.redis.namespace import read_importing
 from everfold.streams.redis.pages import (
     WALKED_BYTES,
@@ -149,7 +149,7 @@ async def _trim_page(log: Log, partition: int, bound: TrimBound, most: int) -> T
     run = partial(_trim.run, log.redis, touched, (keys.tag(partition), bound.entry_id, most))
     reply = await with_retry(run, log.retry_for_s)
     if reply[0] == b"held":
-        return TrimResult(partition, 0, cast("bytes", reply[1]).decode())
+        return TrimResult(partition, 0, shown_name(cast("bytes", reply[1])))
     count = cast("int", reply[1])
     if reply[0] == b"open":
         return TrimResult(partition, count, NEEDED)

@@ -163,6 +163,20 @@ async def test_what_holds_the_trim_is_named(everfold: Everfold, log: Log, tmp_pa
     assert any("reader archive" in line for line in of_it)
 
 
+async def test_a_forgotten_group_of_another_program_is_told_and_can_be_removed(
+    everfold: Everfold, log: Log, tmp_path: Path
+) -> None:
+    await ended_jobs(log)
+    await ended(everfold("archive", "run", "--archive", str(tmp_path), "--everything"))
+    key = log.keys.log(0)
+    await command(log.redis, "XGROUP CREATE", key, "billing", "0")
+    told = await objects(everfold("doctor", "--json"), code=1)
+    (held,) = [row for row in told if "consumer group billing holds" in str(row["found"])]
+    advice = str(held["advice"])
+    destroy = advice.partition("`redis-cli ")[2].partition("`")[0].replace("'", "").split()
+    assert destroy == ["XGROUP", "DESTROY", key, "billing"]
+
+
 async def test_a_forgotten_reader_is_told_and_can_be_let_go(
     everfold: Everfold, log: Log, tmp_path: Path
 ) -> None:

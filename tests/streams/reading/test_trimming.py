@@ -30,7 +30,7 @@ from everfold.streams.reading.reader import job_events, log_size
 from everfold.streams.reading.readers import Missed, register, unregister
 from everfold.streams.redis.redis_errors import command, read_hash
 from everfold.streams.retention.history import history_pages, job_history
-from everfold.streams.retention.trimming import trim, trim_bounds
+from everfold.streams.retention.trimming import TrimBound, trim, trim_bounds, trim_oldest
 from tests.projector.jobs import add_raw, assert_projected, end, make_jobs, projecting, work
 from tests.streams.appending.test_log import GRAPH
 from tests.support.many_jobs import add_jobs
@@ -130,6 +130,18 @@ async def test_a_group_that_has_not_read_holds_the_trim(log: Log, archive: Archi
     await group.acknowledge(0, [record.entry_id for record in records])
     assert (await trim(log, 0, retention_s=0)).count == 5
     await group.aclose()
+
+
+async def test_a_group_of_another_program_may_have_any_name(log: Log, archive: Archive) -> None:
+    await ended_and_archived(log, archive)
+    key = log.keys.log(0)
+    await command(log.redis, "XGROUP CREATE", key, b"\xff\xfe", "0")
+    assert await held_by(log) == r"consumer group \xff\xfe"
+    end = TrimBound("the end", "9999999999999-0")
+    found, _ = await trim_oldest(log, 0, end)  # as where it was made after the look
+    assert (found.count, found.held_by) == (0, r"\xff\xfe")
+    await command(log.redis, "XGROUP DESTROY", key, b"\xff\xfe")
+    assert (await trim(log, 0, retention_s=0)).count > 0
 
 
 async def test_an_open_job_holds_everything_since_its_first_event(
