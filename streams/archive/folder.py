@@ -159,20 +159,22 @@ def _check_file(found: os.stat_result, name: str, most_bytes: int) -> None:
 def _make(name: str, content: bytes, place: int) -> bool:
     """Write a file into an open folder; return False where there is one of this name."""
     temporary = f".{secrets.token_hex(16)}.part"
-    _write(temporary, content, place)
+    handle = new_file(temporary, place)
     try:
+        _write(handle, content)
         # A link to a name that exists is refused; a rename would replace the file.
         file = name.rpartition("/")[2]
         os.link(temporary, file, src_dir_fd=place, dst_dir_fd=place, follow_symlinks=False)
     except FileExistsError:
         return False
     finally:
+        # Of a full disk, too: what is left there would keep it full.
         os.unlink(temporary, dir_fd=place)
     return True
 
 
-def _write(name: str, content: bytes, place: int) -> None:
-    with open(new_file(name, place), "wb") as file:
+def _write(handle: int, content: bytes) -> None:
+    with open(handle, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

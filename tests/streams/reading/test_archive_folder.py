@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -148,3 +151,24 @@ async def test_a_segment_ends_before_it_is_larger_than_readers_take(
         await Archiver(log, archive).run()
         counts = [link.manifest.count for link in await archive.links(0)]
         assert counts == [3, 3, 3]
+
+
+@contextlib.contextmanager
+def no_larger_file_than(size_bytes: int) -> Iterator[None]:
+    """Let writes of this process end as on a full disk: half-way, with an error."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+async def test_a_write_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    store = Folder(str(tmp_path / "archive"))
+    await store.create("partition-0/0", b"0")
+    with no_larger_file_than(4096):
+        for _ in range(3):
+            with pytest.raises(ArchiveUnavailable):
+                await store.create("partition-0/1", b"1" * 10_000)
+    assert os.listdir(tmp_path / "archive" / "partition-0") == ["0"]
