@@ -138,12 +138,17 @@ class Hub:
             self._jobs.load(scope, [job.job_id for job in page.jobs])
 
     def _note(self, record: Recorded) -> None:
-        """Take in an event of any job, before its feed does."""
+        """Take in an event of any job, before its feed does.
+
+        A client that is told of another number asks for the queue and the history at once, whoever
+        submitted: they know what the number counts.
+        """
         changed = self._jobs.note(record)
         event, is_followed = record.event, record.job_id in self._followed
         if isinstance(event, Started) and not is_followed:
             changed = self._jobs.scopes_of(record.job_id)
-        if not is_followed:
+        if changed and not is_followed:
+            self._everfold._shown.note(record.job_id, record.seq, record.entry_id)
             self._tell_status(changed)
         if isinstance(event, Submitted):
             client_id = event.metadata.get(CLIENT_ID)

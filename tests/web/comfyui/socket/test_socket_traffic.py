@@ -8,13 +8,14 @@ import json
 import socket
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from everfold import Everfold
 from everfold.streams.appending.log import UNLEASED
-from everfold.streams.events.event import Canceled, CancelRequested
+from everfold.streams.events.event import Canceled, CancelRequested, Failed, Failure
 from everfold.web.comfyui.socket import client_socket, outbox
 from everfold.web.comfyui.socket.frames import Text
 from tests.support.programs.stack import sleeper
@@ -35,6 +36,11 @@ async def submitted(everfold: Everfold, client_id: str, user: str = "") -> str:
 async def ended(everfold: Everfold, job_id: str) -> None:
     await everfold.log.append(job_id, CancelRequested(), epoch=0)
     await everfold.log.append(job_id, Canceled(), epoch=UNLEASED)
+
+
+async def failed(everfold: Everfold, job_id: str) -> None:
+    error = Failure(code="node_error", message="no")
+    await everfold.log.append(job_id, Failed(failure=error), epoch=UNLEASED)
 
 
 def remaining(client: SocketClient) -> list[int]:
@@ -58,6 +64,25 @@ async def test_the_queue_is_counted_as_it_is(site: Site) -> None:
         await ended(site.everfold, before)
         await eventually(lambda: remaining(client) == [1, 2, 1, 0], 10)
         assert client.kinds == [], "one that was canceled before it began is not told of"
+
+
+async def test_who_is_told_of_the_queue_finds_it_in_queue_and_history(
+    site: Site, client: httpx.AsyncClient
+) -> None:
+    log = site.everfold.log
+    async with (
+        Everfold.connect(log.url, namespace=log.keys.namespace) as other,
+        connected(site.url, "ada") as watcher,
+    ):  # nobody folds anything: all that the lists know is what this gateway knows
+        job_id = await submitted(other, "nobody")
+        await eventually(lambda: remaining(watcher) == [0, 1], 10)
+        [item] = (await client.get("/queue")).json()["queue_pending"]
+        assert item[1] == job_id
+        await failed(other, job_id)
+        await eventually(lambda: remaining(watcher) == [0, 1, 0], 10)
+        assert (await client.get("/queue")).json()["queue_pending"] == []
+        assert list((await client.get("/history?max_items=1")).json()) == [job_id]
+        assert list((await client.get(f"/history/{job_id}")).json()) == [job_id]
 
 
 async def test_a_client_id_of_another_user_tells_nothing(site: Site) -> None:
