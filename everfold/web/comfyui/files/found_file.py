@@ -46,10 +46,21 @@ class FoundFile(Struct, frozen=True):
 
 def named_in_graph(text: str) -> FileName:
     """Return the file that the value of an input names, such as `clipspace/mask.png [input]`."""
-    found = _ANNOTATED.fullmatch(text)
-    path, kind = (found[1], found[2]) if found else (text, "input")
-    folder, _, filename = path.replace("\\", "/").rpartition("/")
-    return FileName(filename, folder, kind)
+    folder, _, filename = text.replace("\\", "/").rpartition("/")
+    return named_apart(filename, folder, "input")
+
+
+def plain_folder(text: str) -> str:
+    """Return a folder as it is stored: `a/b` for `a//b/./`. One that leads out keeps its dots."""
+    return "/".join(part for part in text.replace("\\", "/").split("/") if part not in ("", "."))
+
+
+def named_apart(filename: str, subfolder: str, kind: str) -> FileName:
+    """Return the file that three texts name. Where the name ends with a kind, such as `mask.png
+    [input]`, that one counts: clients cut the value of an input at its slashes."""
+    folder = plain_folder(subfolder)
+    found = _ANNOTATED.fullmatch(filename)
+    return FileName(found[1], folder, found[2]) if found else FileName(filename, folder, kind)
 
 
 async def find_file(call: Call, name: FileName) -> FoundFile | None:

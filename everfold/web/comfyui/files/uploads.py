@@ -17,7 +17,13 @@ from everfold.streams.assets.upload_names import INPUT, name_upload
 from everfold.streams.errors import InvalidName
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.web.bodies import body_chunks, json_answer
-from everfold.web.comfyui.files.found_file import KINDS, FileName, find_file
+from everfold.web.comfyui.files.found_file import (
+    KINDS,
+    FileName,
+    find_file,
+    named_apart,
+    plain_folder,
+)
 from everfold.web.files.multipart import (
     Multipart,
     NotMultipart,
@@ -70,7 +76,7 @@ async def upload_mask(call: Call) -> Response:
         reference = _read_reference(form.fields.get("original_ref", ""))
     except NotJson as error:
         raise _invalid(f"original_ref names no picture: {error}") from error
-    name = FileName(reference.filename, reference.subfolder, reference.type)
+    name = named_apart(reference.filename, reference.subfolder, reference.type)
     original = await find_file(call, name)
     if original is None:
         raise Problem(404, "not_found", "there is no such picture as original_ref names")
@@ -91,9 +97,9 @@ class _Form(Struct, frozen=True):
 
 
 async def _named(call: Call, form: _Form, asset: Asset) -> Response:
-    kind, subfolder = form.fields.get("type", INPUT), form.fields.get("subfolder", "").strip("/")
+    kind = form.fields.get("type", INPUT)
     kind = kind if kind in KINDS else INPUT
-    path = f"{subfolder}/{form.filename}" if subfolder else form.filename
+    path = FileName(form.filename, plain_folder(form.fields.get("subfolder", ""))).path
     overwrite = form.fields.get("overwrite", "").lower() in ("true", "1")
     try:
         named = await name_upload(

@@ -12,7 +12,7 @@ from everfold.streams.assets.asset import HASH_PREFIX, Asset
 from everfold.streams.errors import Unknown
 from everfold.web.bodies import json_answer
 from everfold.web.comfyui.files.coming_file import coming_file
-from everfold.web.comfyui.files.found_file import KINDS, FileName, FoundFile, find_file
+from everfold.web.comfyui.files.found_file import KINDS, FileName, FoundFile, find_file, named_apart
 from everfold.web.files.file_answer import File, file_answer, known_bytes, stored_bytes
 from everfold.web.operation import Call
 from everfold.web.problem import Problem
@@ -46,14 +46,14 @@ async def view_metadata(call: Call) -> Response:
 def _name(call: Call) -> FileName:
     query = call.request.query_params
     filename, subfolder = query.get("filename", ""), query.get("subfolder", "")
-    kind = query.get("type") or "output"
     if not filename:
         raise Problem(404, "not_found", "name a file by `filename`")
-    is_path = "/" in filename or "\\" in filename or filename.startswith(".")
-    leads_out = any(part in ("..", ".") for part in subfolder.replace("\\", "/").split("/"))
-    if is_path or leads_out or kind not in KINDS or len(filename) + len(subfolder) > TEXT_LIMIT:
+    name = named_apart(filename, subfolder, query.get("type") or "output")
+    is_path = "/" in name.filename or "\\" in name.filename or name.filename.startswith(".")
+    is_none = not name.filename or len(filename) + len(subfolder) > TEXT_LIMIT
+    if is_path or is_none or ".." in name.subfolder.split("/") or name.kind not in KINDS:
         raise Problem(400, "invalid_request", "this names no file")
-    return FileName(filename, subfolder, kind)
+    return name
 
 
 async def _small(call: Call, found: FoundFile) -> Asset:

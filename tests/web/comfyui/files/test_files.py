@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 from typing import Any
 
 import httpx
@@ -66,6 +67,41 @@ async def test_an_upload_has_a_name_and_is_viewed_by_it(client: httpx.AsyncClien
         assert answer.headers["x-content-type-options"] == "nosniff"
     part = await client.get("/api/view?filename=cat.png&type=input", headers={"Range": "bytes=1-3"})
     assert (part.status_code, part.content) == (206, b"PNG")
+
+
+@pytest.mark.parametrize(
+    ("filename", "subfolder", "kind"),
+    [
+        ("cat.png [input]", "clipspace", "input"),
+        ("cat.png [input]", "clipspace", "output"),
+        ("cat.png[input]", "clipspace", ""),
+        ("cat.png", "clipspace/", "input"),
+        ("cat.png", "./clipspace//", "input"),
+        ("cat.png", "clipspace\\", "input"),
+    ],
+)
+async def test_a_file_is_found_by_each_way_in_which_comfyuis_clients_write_its_name(
+    client: httpx.AsyncClient, filename: str, subfolder: str, kind: str
+) -> None:
+    content = png((1, 2, 3))
+    await uploaded(client, content, subfolder="clipspace")
+
+    asked = {"filename": filename, "subfolder": subfolder, "type": kind}
+    assert (await client.get("/view", params=asked)).content == content
+    masked = await client.post(
+        "/upload/mask",
+        files={"image": ("mask.png", png((0, 0, 0, 40)))},
+        data={"original_ref": json.dumps(asked)},
+    )
+    assert masked.status_code == 200, masked.text
+    assert (await client.get("/view?filename=%20[input]")).status_code == 400
+
+
+@pytest.mark.parametrize("subfolder", ["a/b", "a//b/./", "a\\b", "./a/b"])
+async def test_a_folder_is_one_however_it_is_written(
+    client: httpx.AsyncClient, subfolder: str
+) -> None:
+    assert (await uploaded(client, b"x", subfolder=subfolder))["subfolder"] == "a/b"
 
 
 async def test_twenty_equal_names_at_once_are_twenty_names(client: httpx.AsyncClient) -> None:
