@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from everfold.runner.capabilities.capability_store import stored_capabilities
 from everfold.runner.capabilities.fits import Server
@@ -48,20 +48,22 @@ class SubmitCheck:
         *,
         may_wait: bool,
         is_known: Callable[[], Awaitable[bool]],
+        targets: Sequence[object] | None = None,
     ) -> dict[str, dict[str, object]]:
         """Raise NoServerCanRun where no server would run the graph, unless the job exists already.
 
         Returns what every server would leave out of it, as `node_errors` of ComfyUI. With
         `may_wait` something that is missing is no reason: the job waits for a server that has it.
-        `is_known` says whether an earlier submit has made the job.
+        `is_known` says whether an earlier submit has made the job. Of `targets`, where given, only
+        those that are outputs are run.
         """
         await self._read_if_due()
         needs = graph.needs.with_labels(labels)
-        found = self._judged(graph.json, needs, may_wait=may_wait)
+        found = self._judged(graph.json, needs, targets, may_wait=may_wait)
         if isinstance(found, Passed):
             return found.node_errors
         await self._read()
-        found = self._judged(graph.json, needs, may_wait=may_wait)
+        found = self._judged(graph.json, needs, targets, may_wait=may_wait)
         if isinstance(found, Passed):
             return found.node_errors
         if not await is_known():
@@ -70,8 +72,10 @@ class SubmitCheck:
             raise NoServerCanRun(found.why, found.node_errors, found.error)
         return {}
 
-    def _judged(self, workflow: bytes, needs: Needs, *, may_wait: bool) -> Objection | Passed:
-        found = judge(workflow, needs, self._servers)
+    def _judged(
+        self, workflow: bytes, needs: Needs, targets: Sequence[object] | None, *, may_wait: bool
+    ) -> Objection | Passed:
+        found = judge(workflow, needs, self._servers, targets)
         is_no_reason = isinstance(found, Objection) and found.is_missing and may_wait
         return Passed() if is_no_reason else found
 

@@ -19,6 +19,7 @@ from everfold.assets.input_rules import InputRules, check_rules
 from everfold.moments import check_delay, check_moment
 from everfold.policy_settings import PolicySettings
 from everfold.shown_jobs import ShownJobs
+from everfold.streams.appending.body import targets_of
 from everfold.streams.appending.earlier_submit import chosen_job_id
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.many.submits import ManySubmits, SubmitOutcome
@@ -149,7 +150,8 @@ class Submitting:
         """
         user = user if user_id is None else user_id
         key, files = (user, idempotency_key), (inputs, input_rules)
-        checked = await self._checked(workflow, needs, on_missing, validate, key, files)
+        targets = targets_of(extra_data)
+        checked = await self._checked(workflow, needs, on_missing, validate, key, files, targets)
         graph, given, node_errors = checked
         request = JobRequest(
             workflow=graph, kind=kind, user=user, metadata=metadata, queue=queue,
@@ -239,11 +241,13 @@ class Submitting:
         validate: bool,
         key: tuple[str, str | None],
         files: tuple[Mapping[str, Given] | None, InputRules | None] = (None, None),
+        targets: Sequence[object] | None = None,
     ) -> tuple[CheckedWorkflow, GivenInputs | None, dict[str, dict[str, object]]]:
         """Return the graph, its files, and what would be left out of it, once it is known that a
         server may run it.
 
-        `key` is the user's, `files` are what the job is given, and the rules for that.
+        `key` is the user's, `files` are what the job is given, and the rules for that. `targets`
+        are the only outputs that are run, where there are any.
         """
         graph = check_workflow(read_workflow(workflow) if isinstance(workflow, Path) else workflow)
         labels, may_wait = _check_how(needs, on_missing, validate)
@@ -252,7 +256,9 @@ class Submitting:
         is_known = partial(self._is_known, *key)
         check, node_errors = self._checking(), dict[str, dict[str, object]]()
         if validate:
-            node_errors = await check.check(graph, labels, may_wait=may_wait, is_known=is_known)
+            node_errors = await check.check(
+                graph, labels, may_wait=may_wait, is_known=is_known, targets=targets
+            )
         return graph, given, node_errors
 
     async def _given_inputs(

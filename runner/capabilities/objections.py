@@ -51,20 +51,28 @@ def objection(workflow: bytes, needs: Needs, servers: Sequence[Server]) -> Objec
     return found if isinstance(found, Objection) else None
 
 
-def judge(workflow: bytes, needs: Needs, servers: Sequence[Server]) -> Objection | Passed:
-    """Say whether a server may run a graph (JSON); one passes where no server is known."""
+def judge(
+    workflow: bytes,
+    needs: Needs,
+    servers: Sequence[Server],
+    targets: Sequence[object] | None = None,
+) -> Objection | Passed:
+    """Say whether a server may run a graph (JSON); one passes where no server is known.
+
+    Of `targets`, where given, only those that are outputs are run, and checked.
+    """
     if not servers:
         return Passed()
     fit = able(servers, needs)
     if not fit:
         best = min(servers, key=lambda one: len(missing(needs, one.info, one.labels)))
-        return _missing(workflow, needs, best, why_none(servers, needs))
+        return _missing(workflow, needs, best, why_none(servers, needs), targets)
     unlike = {id(one.info): one.info for one in fit if one.info is not None}
     if any(one.info is None for one in fit) or len(unlike) > UNLIKE_LIMIT:
         return Passed()
     first: Verdict | None = None
     for info in unlike.values():
-        verdict = _verdict(workflow, info)
+        verdict = _verdict(workflow, info, targets)
         if verdict.error is None:
             return Passed(verdict.node_errors if len(unlike) == 1 else {})
         first = first or verdict
@@ -72,13 +80,15 @@ def judge(workflow: bytes, needs: Needs, servers: Sequence[Server]) -> Objection
     return Objection(_words(first), first.node_errors, False, first.error or {})
 
 
-def _verdict(workflow: bytes, info: ObjectInfo) -> Verdict:
+def _verdict(workflow: bytes, info: ObjectInfo, targets: Sequence[object] | None) -> Verdict:
     graph = read_graph(workflow)
     list_names(graph, info)
-    return validate(graph, info, is_replaced=has_reference)
+    return validate(graph, info, targets, is_replaced=has_reference)
 
 
-def _missing(workflow: bytes, needs: Needs, server: Server, why: str) -> Objection:
+def _missing(
+    workflow: bytes, needs: Needs, server: Server, why: str, targets: Sequence[object] | None
+) -> Objection:
     """Return what is wrong on one server: unknown classes, else what it would answer."""
     other = complaint("prompt_outputs_failed_validation", why, "")
     lacks: tuple[Missing, ...] = missing(needs, server.info, ()) if server.info else ()
@@ -88,7 +98,7 @@ def _missing(workflow: bytes, needs: Needs, server: Server, why: str) -> Objecti
     if unknown:
         first = as_list(next(iter(unknown.values()))["errors"])[0]
         return Objection(why, unknown, True, as_object(first))
-    verdict = _verdict(workflow, server.info)
+    verdict = _verdict(workflow, server.info, targets)
     return Objection(why, verdict.node_errors, True, verdict.error or other)
 
 

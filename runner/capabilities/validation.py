@@ -7,7 +7,7 @@ and an invalid output is dropped while another one is valid. Source: execution.p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -39,7 +39,7 @@ class Verdict(Struct, frozen=True):
 def validate(
     graph: Graph,
     info: ObjectInfo,
-    targets: list[str] | None = None,
+    targets: Sequence[object] | None = None,
     own_check: OwnCheck | None = None,
     is_replaced: Callable[[object], bool] | None = None,
 ) -> Verdict:

@@ -79,6 +79,12 @@ def check_given(extra_data: object, partner_keys: object, nodes: Collection[str]
     return Given(extra, keys)
 
 
+def targets_of(extra_data: object) -> list[object] | None:
+    """Return the nodes that alone are run; None for all, and for what `check_given` refuses."""
+    found = extra_data.get(TARGETS) if isinstance(extra_data, Mapping) else None
+    return found if isinstance(found, list) and found else None
+
+
 def _plain(extra_data: object) -> dict[str, object]:
     if extra_data is None:
         return {}

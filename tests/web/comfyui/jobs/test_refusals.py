@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.programs.stack import Stack, sleeper
 from tests.support.wait import eventually
-from tests.web.comfyui.jobs.test_prompts import queued
+from tests.web.comfyui.jobs.test_prompts import history_of, queued
 from tests.web.site import Site
 
 pytestmark = pytest.mark.anyio
@@ -91,6 +91,17 @@ async def test_odd_addresses_are_answered(client: httpx.AsyncClient, path: str) 
     assert (await client.get(path)).status_code in (200, 400, 404)
 
 
+HALF: dict[str, Any] = {
+    **sleeper(0.1),
+    "8": {"class_type": "ImageScale",
+                 "inputs": {"image": ["1", 0], "upscale_method": "bogus", "width": 8,
+                            "height": 8, "crop": "disabled"}},
+    "9": {"class_type": "SaveImage",
+                 "inputs": {"images": ["8", 0], "filename_prefix": "bad"}},
+}  # fmt: skip
+"""Node 3 is an output that can be run, node 9 one that cannot."""
+
+
 async def test_what_no_server_would_run_is_refused_as_comfyui_does(
     client: httpx.AsyncClient, stack: Stack
 ) -> None:
@@ -113,14 +124,34 @@ async def test_what_no_server_would_run_is_refused_as_comfyui_does(
         "extra_info": {},
     }  # fmt: skip
 
-    half = dict(sleeper(0.1))
-    half["8"] = {"class_type": "ImageScale",
-                 "inputs": {"image": ["1", 0], "upscale_method": "bogus", "width": 8,
-                            "height": 8, "crop": "disabled"}}  # fmt: skip
-    half["9"] = {"class_type": "SaveImage",
-                 "inputs": {"images": ["8", 0], "filename_prefix": "bad"}}  # fmt: skip
-    accepted = await client.post("/prompt", json={"prompt": half})
+    accepted = await client.post("/prompt", json={"prompt": HALF})
     assert accepted.status_code == 200
     errors = accepted.json()["node_errors"]["8"]
     assert [error["type"] for error in errors["errors"]] == ["value_not_in_list"]
     assert errors["dependent_outputs"] == ["9"]
+
+
+async def test_of_a_part_of_a_graph_only_that_part_is_checked(
+    client: httpx.AsyncClient, stack: Stack
+) -> None:
+    await stack.runner(await stack.comfy())
+    part = {"prompt": HALF, "partial_execution_targets": ["3"]}
+
+    async def is_checked() -> bool:
+        return bool((await client.post("/prompt", json={"prompt": HALF})).json()["node_errors"])
+
+    await eventually(is_checked, 20)
+    accepted = await client.post("/prompt", json=part)
+    assert (accepted.status_code, accepted.json()["node_errors"]) == (200, {})
+    entry = await history_of(client, accepted.json()["prompt_id"])
+    assert (entry["status"]["status_str"], entry["prompt"][4]) == ("success", ["3"])
+
+    for targets, kind, nodes in (
+        (["9"], "prompt_outputs_failed_validation", {"8"}),
+        (["1"], "prompt_no_outputs", set[str]()),
+        (["1", "nobody"], "prompt_no_outputs", set[str]()),
+    ):
+        body = {**part, "partial_execution_targets": targets}
+        refused = await client.post("/prompt", json=body)
+        assert (refused.status_code, refused.json()["error"]["type"]) == (400, kind)
+        assert refused.json()["node_errors"].keys() == nodes
