@@ -12,6 +12,7 @@ from msgspec import Struct
 from everfold.streams.appending.body import PARTNER_KEYS, TARGETS
 from everfold.streams.events.limits import ID_LIMIT
 from everfold.streams.events.workflow_check import EXPORT_HINT
+from everfold.web.comfyui.jobs.shown_job import CLIENT_ID
 from everfold.web.comfyui.prompt_ids import is_prompt_id
 from everfold.web.problem import Problem
 
@@ -49,7 +50,7 @@ def read_prompt(body: Mapping[str, object]) -> PromptRequest:
     return PromptRequest(
         graph=graph,
         prompt_id=_prompt_id(body.get("prompt_id")),
-        client_id=_client_id(body.get("client_id")),
+        client_id=_client_id(body),
         extra_data=_extra_data(body, graph),
         is_first=_is_first(body),
     )
@@ -73,7 +74,11 @@ def _prompt_id(value: object) -> str:
     return str(value)
 
 
-def _client_id(value: object) -> str:
+def _client_id(body: Mapping[str, object]) -> str:
+    """Return whose prompt it is: ComfyUI keeps that in extra_data, and takes it from there, too."""
+    extra_data = body.get("extra_data")
+    value = extra_data.get(CLIENT_ID) if isinstance(extra_data, Mapping) else None
+    value = body.get(CLIENT_ID, value)
     if value is None:
         return ""
     if not isinstance(value, str) or len(value) > ID_LIMIT or not value.isprintable():

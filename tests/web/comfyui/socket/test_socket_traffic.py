@@ -85,6 +85,23 @@ async def test_who_is_told_of_the_queue_finds_it_in_queue_and_history(
         assert list((await client.get(f"/history/{job_id}")).json()) == [job_id]
 
 
+async def test_a_client_id_in_the_extra_data_counts_as_with_comfyui(
+    site: Site, client: httpx.AsyncClient
+) -> None:
+    await site.stack.runner(await site.stack.comfy())
+    body = {"prompt": sleeper(0.1), "extra_data": {"client_id": "ada", "more": 1}}
+    async with connected(site.url, "ada") as ada, connected(site.url, "grace") as grace:
+        prompt_id = (await client.post("/prompt", json=body)).json()["prompt_id"]
+        await ada.until_over()
+        other = (await client.post("/prompt", json={**body, "client_id": "grace"})).json()
+        await grace.until_over()
+
+    assert {data["prompt_id"] for data in ada.of("executing")} == {prompt_id}
+    assert {data["prompt_id"] for data in grace.of("executing")} == {other["prompt_id"]}
+    entry = (await client.get(f"/history/{prompt_id}")).json()[prompt_id]
+    assert (entry["prompt"][3]["client_id"], entry["prompt"][3]["more"]) == ("ada", 1)
+
+
 async def test_a_client_id_of_another_user_tells_nothing(site: Site) -> None:
     await site.stack.runner(await site.stack.comfy())
     async with connected(site.url, "ada") as client:
