@@ -1,7 +1,8 @@
 """What this process remembers of the writes that were acknowledged to it, for a minute.
 
-Rule: bounded in count and in bytes; what has to go before its time is counted. Nothing here asks
-the server: `watching.py` looks whether all of it is still there.
+Rule: the minute is one in which their server answers: an outage is no part of it. Bounded in count
+and in bytes; what has to go before its time is counted. Nothing here asks the server: `watching.py`
+looks whether all of it is still there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ KEPT = gauge("everfold_remembered_writes", "Acknowledged writes that this proces
 KEPT_BYTES = gauge("everfold_remembered_bytes", "About what these take in memory.")
 DROPPED = counter(
     "everfold_unremembered_writes",
-    "Acknowledged writes that were dropped from memory within a minute, because it was full.",
+    "Acknowledged writes that were dropped from memory before their time, because it was full.",
 )
 
 
@@ -42,6 +43,8 @@ class Memory:
         self._progress: dict[str, str] = {}
         """Job -> event id of its newest progress, which takes the place of the one before."""
         self._bytes = 0
+        self.dropped = 0
+        """How many were dropped before their time."""
         self.records_intents = False
         """Whether this process tells of each attempt before it begins, as runners do."""
         self.in_hand: Callable[[str, int], bool] = lambda _, __: False
@@ -49,7 +52,7 @@ class Memory:
         number, and wakes whoever has: the log is told again by that one."""
         self.on_first: Callable[[], None] = lambda: None
         """Called when something is remembered again after nothing was."""
-        self._show()
+        self.show()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -93,12 +96,13 @@ class Memory:
         """Return what is remembered of a job, by sequence number."""
         return sorted(self._by_job.get(job_id, {}).values(), key=lambda one: one.seq)
 
-    def forget_old(self) -> None:
-        """Forget what is older than KEPT_S."""
-        oldest_s = steady_s() - KEPT_S
-        while self._kept and (first := next(iter(self._kept.values()))).at_s < oldest_s:
-            self._forget(first.event_id)
-        self._show()
+    def forget_old(self, seen: Iterable[Remembered], since_s: float, now_s: float) -> None:
+        """Forget what is older than KEPT_S of what was seen at a server now; it has answered since
+        `since_s`."""
+        oldest_s = now_s - KEPT_S
+        if since_s < oldest_s:
+            old = [one for one in seen if one.at_s < oldest_s]
+            self.forget(one.event_id for one in old if self._kept.get(one.event_id) is one)
 
     def forget(self, event_ids: Iterable[str]) -> None:
         """Forget events that nothing can or need be done for."""
@@ -111,7 +115,7 @@ class Memory:
         self._by_job.clear()
         self._progress.clear()
         self._bytes = 0
-        self._show()
+        self.show()
 
     def _keep(self, one: Remembered) -> None:
         if not self._kept:
@@ -122,6 +126,7 @@ class Memory:
         self._bytes += one.size_bytes
         while len(self._kept) > WRITES_LIMIT or self._bytes > BYTES_LIMIT:
             self._forget(next(iter(self._kept)))
+            self.dropped += 1
             DROPPED.add()
 
     def _forget(self, event_id: str) -> None:
@@ -136,6 +141,7 @@ class Memory:
         if self._progress.get(one.job_id) == event_id:
             del self._progress[one.job_id]
 
-    def _show(self) -> None:
+    def show(self) -> None:
+        """Set the gauges."""
         KEPT.set(len(self._kept))
         KEPT_BYTES.set(self._bytes)

@@ -2,7 +2,8 @@
 
 Rule: a process that remembers nothing sends nothing. All is looked for after each change of a
 server, after each new connection, and every LOOK_EVERY_S whatever was seen. One server's trouble is
-that server's, and nothing ends the watch but its log.
+that server's, and nothing ends the watch but its log. Only a look that succeeds lets writes be
+forgotten: none gets old while its server is away.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from everfold.streams.appending.memory.memory import Memory
 from everfold.streams.appending.memory.put_back import PutBack
 from everfold.streams.border.logger import get_logger
 from everfold.streams.closing import end_all
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError, NamespaceMadeAnew
 
 if TYPE_CHECKING:
@@ -46,6 +48,10 @@ class MemoryWatch:
         self.put_back = PutBack(log, self.memory)
         self._task: asyncio.Task[None] | None = None
         self._looked: dict[str, _Looked] = {}
+        self._answers_since_s: dict[int, float] = {}
+        """Partition -> when the first look succeeded after which none has failed."""
+        self._dropped = 0
+        """How many writes had been dropped by the last look."""
         self.memory.on_first = self._begin
 
     def _begin(self) -> None:
@@ -66,7 +72,7 @@ class MemoryWatch:
         try:
             while True:
                 await asyncio.sleep(ASK_EVERY_S)
-                self.memory.forget_old()
+                self.memory.show()
                 if not self.memory:
                     return
                 await self._look_at_all()
@@ -74,8 +80,14 @@ class MemoryWatch:
             self._task = None
 
     async def _look_at_all(self) -> None:
-        nodes = self._nodes().items()
-        await asyncio.gather(*(self._look_at(node, partitions) for node, partitions in nodes))
+        nodes = self._nodes()
+        placed = set[int]().union(*nodes.values())
+        for partition in self._answers_since_s.keys() - placed:
+            del self._answers_since_s[partition]
+        await asyncio.gather(*(self._look_at(*each) for each in nodes.items()))
+        count, self._dropped = self.memory.dropped - self._dropped, self.memory.dropped
+        if count and placed - self._answers_since_s.keys():
+            logger.error("memory_full_in_outage acknowledged_writes_dropped=%s", count)
 
     def _nodes(self) -> dict[str, set[int]]:
         """Return node -> the partitions there of which something is remembered. Where one server
@@ -88,13 +100,14 @@ class MemoryWatch:
             try:
                 node = redis.node_of(keys.log(partition))
             except EverfoldError:
-                continue  # nobody has it now; it is looked at when somebody has
+                node = ""  # nobody has it now
             nodes.setdefault(node, set()).add(partition)
         return nodes
 
     async def _look_at(self, node: str, partitions: set[int]) -> None:
         try:
             await self._look_if_due(node, partitions)
+            return
         except NamespaceMadeAnew as error:
             logger.error("nothing_put_back why=%r", str(error))
             self.memory.clear()
@@ -102,6 +115,8 @@ class MemoryWatch:
             logger.warning("memory_not_compared node=%s why=%r", node, str(error))
         except Exception:
             logger.exception("memory_broken node=%s", node)
+        for partition in partitions:
+            self._answers_since_s.pop(partition, None)
 
     async def _look_if_due(self, node: str, partitions: set[int]) -> None:
         log, looked = self._log, self._looked.setdefault(node, _Looked())
@@ -111,6 +126,10 @@ class MemoryWatch:
         state = (mark, redis.connections_opened(), log.redis.version)
         if state == looked.state and time.monotonic() - looked.at_s < LOOK_EVERY_S:
             return
-        seen = self.memory.partitions(log.keys.partition_of)
-        await self.put_back.look({p: seen[p] for p in sorted(partitions & seen.keys())})
+        every, began_s = self.memory.partitions(log.keys.partition_of), steady_s()
+        seen = {p: every[p] for p in sorted(partitions & every.keys())}
+        await self.put_back.look(seen)
+        for partition in partitions:
+            since_s = self._answers_since_s.setdefault(partition, began_s)
+            self.memory.forget_old(seen.get(partition, ()), since_s, began_s)
         looked.state, looked.at_s = state, time.monotonic()
