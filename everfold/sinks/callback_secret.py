@@ -40,7 +40,8 @@ def _make(path: Path) -> None:
     if path.exists():
         return
     text = PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode() + "\n"
-    part = path.with_name(f"{FILE}.{os.getpid()}")
+    # Not with the process id: in a container the next process has the same one.
+    part = path.with_name(f"{FILE}.{secrets.token_hex(8)}")
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "w") as file:

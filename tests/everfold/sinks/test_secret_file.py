@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from everfold.sinks.callback_secret import FILE, secret_file
 from everfold.streams.appending.log import Log
 from everfold.webhooks import verify
 from tests.everfold.running import Everfold, ended
@@ -45,3 +47,11 @@ async def test_a_file_without_a_secret_is_named(
     assert len(running.error_lines) == 1
     assert "secret" in running.error_lines[0]
     assert "no secret" not in running.error_lines[0]
+
+
+async def test_what_a_killed_process_left_does_not_keep_the_next_one_from_its_secret(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / f"{FILE}.{os.getpid()}").write_text("whsec_")  # it had the same id
+    path, secret = secret_file(tmp_path)
+    assert secret_file(tmp_path)[1].reveal() == secret.reveal() == path.read_text().strip()
