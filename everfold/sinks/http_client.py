@@ -11,6 +11,9 @@ import httpx
 
 ANSWER_LIMIT_BYTES = 64 * 1024
 
+# Who sends bounds how many are under way: a wait in here would look like a receiver that is away.
+LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+
 
 def open_client(timeout_s: float, *, proxies: bool) -> httpx.AsyncClient:
     """Open a client; the caller closes it. `proxies` says whether those of the environment count.
@@ -19,6 +22,7 @@ def open_client(timeout_s: float, *, proxies: bool) -> httpx.AsyncClient:
     """
     return httpx.AsyncClient(
         timeout=timeout_s,
+        limits=LIMITS,
         trust_env=proxies,
         follow_redirects=False,
         headers={"Accept-Encoding": "identity"},

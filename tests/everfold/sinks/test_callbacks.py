@@ -16,7 +16,7 @@ from aiohttp import web
 
 from everfold.client import Everfold
 from everfold.projector.subscribing.status import held_jobs
-from everfold.sinks.callbacks import CallbackSink
+from everfold.sinks.callbacks import HOST_MESSAGES_AT_ONCE, CallbackSink
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import IdempotencyConflict, InvalidName, TooLarge
 from everfold.streams.reading.reader import job_events
@@ -97,6 +97,22 @@ async def test_a_dead_host_holds_up_no_other(log: Log, receiver: Receiver, dead:
         held = await held_jobs(log, "callbacks")
     assert {one.job_id for one in held} <= set(stuck)
     assert {one.job.job_id for one in told(receiver) if one.job} == set(ours)
+
+
+async def test_many_receivers_that_do_not_answer_hold_up_no_other(
+    log: Log, receiver: Receiver
+) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=512))
+            for _ in range(HOST_MESSAGES_AT_ONCE):
+                await submit(log, f"http://127.0.0.1:{silent.getsockname()[1]}/x")
+        await work(log, steps=0)
+        async with aclosing(sink_of(log, timeout_s=30.0)) as sink, consuming(log, sink):
+            await eventually(lambda: sink._at_hosts.total() == 8 * HOST_MESSAGES_AT_ONCE, 20)
+            await submit(log, receiver.url)
+            await work(log, steps=0)
+            await eventually(lambda: len(receiver.messages) == 1, 10)
 
 
 async def test_outcomes_that_nobody_asks_for_do_not_stop_the_sending(
