@@ -114,6 +114,8 @@ def _headers(headers: Headers) -> tuple[str, str, str]:
     name, stamp, signature = (lower.get(f"webhook-{one}", "") for one in WANTED)
     if not (name and stamp and signature):
         raise SignatureInvalid("a header is missing: webhook-id, -timestamp and -signature")
+    if not (name.isascii() and signature.isascii()):
+        raise SignatureInvalid("its webhook-id or its webhook-signature is none of Everfold's")
     if not (stamp.isascii() and stamp.isdigit() and len(stamp) <= 12):
         raise SignatureInvalid("its webhook-timestamp is no time")
     return name, stamp, signature

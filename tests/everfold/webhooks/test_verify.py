@@ -82,6 +82,9 @@ def test_a_status_of_a_newer_version_and_more_fields_are_read() -> None:
         (BODY, lambda: {**signed(), "webhook-id": "msg_2"}, "signature"),
         (BODY, lambda: {**signed(), "webhook-signature": "v1,"}, "signature"),
         (BODY, lambda: {**signed(), "webhook-signature": "v1,é"}, "signature"),
+        # As servers hand on bytes of a header that are no UTF-8.
+        (BODY, lambda: {**signed(), "webhook-signature": "v1,\udcff"}, "signature"),
+        (BODY, lambda: {**signed(), "webhook-id": "msg_\udcff"}, "webhook-id"),
         (BODY, dict, "header"),
         (BODY, lambda: {**signed(), "webhook-timestamp": "yesterday"}, "no time"),
         (BODY, lambda: {**signed(), "webhook-timestamp": "٣"}, "no time"),
