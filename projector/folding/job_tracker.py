@@ -91,7 +91,7 @@ class JobTracker:
         self.cached_bytes -= self._jobs.pop(job_id)[1]
 
     async def _before(self, record: Recorded) -> tuple[Job, int]:
-        history = await job_history(self.log, record.job_id, self._archive)
+        history = await job_history(self.log, record.job_id, self._archive, until=record.entry_id)
         earlier = await self._marked([event for event in history if event.seq < record.seq])
         job = fold(earlier)
         if job.seq != record.seq - 1:

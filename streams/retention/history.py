@@ -18,24 +18,26 @@ from everfold.streams.redis.pages import PAGE, PAGE_BYTES
 
 
 async def job_history(
-    log: Log, job_id: str, archive: Archive | None = None, after_seq: int = 0
+    log: Log, job_id: str, archive: Archive | None = None, after_seq: int = 0, until: str = ""
 ) -> list[Recorded]:
     """Return all events of a job with a sequence number above `after_seq`, in order.
 
-    Of an id that was used again after its job was trimmed they are those of the newest job.
-    Raises JobUnknown, BrokenChain where one of them is in neither place, ArchiveDamaged, or a leaf
-    of Unavailable.
+    Of an id that was used again after its job was trimmed they are those of the newest job; with
+    `until` those up to this entry, of the job that the entry is of. Raises JobUnknown, BrokenChain
+    where one of them is in neither place, ArchiveDamaged, or a leaf of Unavailable.
     """
     try:
         live = await job_events(log, job_id, after_seq)
     except JobUnknown:
         live = []
+    live = [record for record in live if _is_up_to(record, until)]
     if live and live[0].seq == after_seq + 1:
         return live
     before_seq = live[0].seq if live else 2**53
     archived: list[Recorded] = []
     if archive is not None:
         archived = await archive.job(log.keys.partition_of(job_id), job_id, before_seq)
+        archived = [record for record in archived if _is_up_to(record, until)]
     found = [record for record in _newest([*archived, *live]) if record.seq > after_seq]
     if not found and not archived and not live:
         raise JobUnknown(job_id)
@@ -43,6 +45,10 @@ async def job_history(
         if record.seq != number:
             raise BrokenChain(job_id, number, record.seq)
     return found
+
+
+def _is_up_to(record: Recorded, entry_id: str) -> bool:
+    return not entry_id or entry_order(record.entry_id) <= entry_order(entry_id)
 
 
 def _newest(records: Sequence[Recorded]) -> Sequence[Recorded]:

@@ -11,6 +11,7 @@ from everfold.projector.folding.jobs_projection import JobsProjection
 from everfold.projector.folding.rebuild import Rebuild
 from everfold.projector.reading.queries import current, get, list_jobs
 from everfold.projector.reading.verify import verify
+from everfold.projector.subscribing.catch_up import CatchUp
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.archiver import Archiver
@@ -120,3 +121,18 @@ async def test_a_rebuild_from_the_archive_has_the_newest_job_of_an_id(
     await assert_projected(log, [JOB])
     assert [event.seq for event in await job_history(log, JOB, archive)] == [1, 2, 3]
     assert (await verify(log)).is_sound
+
+
+async def test_an_event_of_the_earlier_job_comes_with_that_job(log: Log, tmp_path: Path) -> None:
+    archive = Archive(Folder(str(tmp_path)))
+    async with projecting(log):
+        await end_and_trim(log, archive)
+    await log.submit(OTHER_GRAPH, job_id=JOB, user="bob")
+    async with CatchUp(log, archive=archive) as feed:
+        first = await anext(feed)
+    async with CatchUp(log, feed.cursor, archive=archive) as feed:
+        rest = [await anext(feed) for _ in range(10)]
+    assert [one.record.seq for one in (first, *rest)] == [*range(1, 11), 1]
+    assert {one.job.user for one in (first, *rest[:-1])} == {"ada"}
+    assert [one.job.status for one in rest[-2:]] == ["succeeded", "queued"]
+    assert rest[-1].job.user == "bob"
