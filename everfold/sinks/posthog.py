@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID, uuid5
 
+import anyio
 import httpx
 from msgspec import Struct
 
@@ -34,6 +35,9 @@ NOBODY = "everfold"
 
 BATCH = 100
 TIMEOUT_S = 10.0
+"""Of a silence."""
+LONGEST_S = 30.0
+"""Of the whole answer."""
 
 _SPACE = UUID("5b0a4dd2-6a3e-5c39-9b3c-8d3f5f0c4e11")
 """Namespace of the uuids that are made here."""
@@ -102,8 +106,11 @@ class PostHogSink(Subscription):
             "batch": [_plain(one) for one in batch],
         }
         try:
-            async with self._client.stream("POST", self._url, json=body) as answer:
-                said = (await read_start(answer)).decode(errors="replace")
+            with anyio.fail_after(LONGEST_S):
+                async with self._client.stream("POST", self._url, json=body) as answer:
+                    said = (await read_start(answer)).decode(errors="replace")
+        except TimeoutError as error:
+            raise TargetAway(f"PostHog: no whole answer within {LONGEST_S:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise TargetAway(
                 f"PostHog: {type(error).__name__} {masked_text(str(error))}"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from uuid import UUID
 
+import anyio
 import pytest
 from aiohttp import web
+from anyio.abc import SocketAttribute, SocketStream
 
 from everfold.projector.folding.job_tracker import JobTracker
 from everfold.projector.subscribing.admin import reset
@@ -16,12 +19,14 @@ from everfold.projector.subscribing.delivery import Delivery
 from everfold.projector.subscribing.status import held_jobs, subscription_status
 from everfold.projector.subscribing.subscription import TargetAway
 from everfold.runner.decisions.attempts import attempt_of
+from everfold.sinks import posthog
 from everfold.sinks.posthog import PostHogSink
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import Misconfigured
 from everfold.streams.events.event import Recovered
 from everfold.streams.leases.dispatch import Dispatch
 from everfold.streams.reading.reader import job_events
+from tests.everfold.sinks.databases import deliveries
 from tests.everfold.sinks.receiver import Receiver
 from tests.projector.jobs import GRAPH, make_jobs, work
 from tests.projector.subscribing.listening import consuming, taken
@@ -143,6 +148,31 @@ async def test_nobody_listening_is_an_endpoint_that_is_away(log: Log) -> None:
     async with aclosing(PostHogSink(log, KEY, host="http://127.0.0.1:1")) as sink:
         with pytest.raises(TargetAway, match="ConnectError"):
             await sink.deliver([Delivery(record, await tracker.after(record))])
+
+
+async def test_an_answer_without_end_is_an_endpoint_that_is_away(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posthog, "LONGEST_S", 1.0)
+    (job_id,) = await make_jobs(log, 1)
+    given = [(await deliveries(log, job_id))[0]]
+
+    async def drip(stream: SocketStream) -> None:
+        with contextlib.suppress(anyio.BrokenResourceError):
+            async with stream:
+                await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n")
+                while True:
+                    await stream.send(b"x")
+                    await anyio.sleep(0.05)
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as server:
+        host = f"http://127.0.0.1:{server.extra(SocketAttribute.local_port)}"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.serve, drip)
+            async with aclosing(PostHogSink(log, KEY, host=host)) as sink:
+                with anyio.fail_after(10), pytest.raises(TargetAway, match="within 1 s"):
+                    await sink.deliver(given)
+            tasks.cancel_scope.cancel()
 
 
 async def test_without_a_key_there_is_no_analytics(log: Log) -> None:
