@@ -18,7 +18,6 @@ from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import InvalidName, Misconfigured
-from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.ranges import check_number
 from everfold.streams.events.record import Recorded
 from everfold.streams.retention.history import all_history, begun_again
@@ -121,18 +120,11 @@ async def _to_file(
     with new_file(path) as part:
         async with await anyio.open_file(part, "wb") as file:
             async for batch in batches:
-                lines = (msgspec.json.encode(event_object(_plain(record))) for record in batch)
+                lines = (msgspec.json.encode(event_object(record)) for record in batch)
                 await file.write(b"\n".join(lines) + b"\n")
                 count += len(batch)
                 progress(count, count)
     return count
-
-
-def _plain(record: Recorded) -> Recorded:
-    """Return an event that is not JSON with its payload as a JSON string."""
-    if isinstance(record.event, Unreadable):
-        return msgspec.structs.replace(record, payload=msgspec.json.encode(str(record.payload)))
-    return record
 
 
 async def _to_namespace(

@@ -23,7 +23,7 @@ from everfold.streams.redis.redis_errors import command
 from everfold.streams.retention.history import all_history
 from everfold.streams.retention.importing import begin_import, import_entries
 from tests.everfold.running import Everfold, ended
-from tests.projector.jobs import GRAPH, assert_projected, make_jobs, projecting, work
+from tests.projector.jobs import GRAPH, add_raw, assert_projected, make_jobs, projecting, work
 from tests.support.servers import OwnServer
 
 pytestmark = pytest.mark.anyio
@@ -57,6 +57,25 @@ async def test_history_is_replayed_into_another_namespace_and_into_a_file(
     await ended(refused, code=2)
     assert "--into-live" in "".join(refused.error_lines)
     await ended(everfold("audit", "replay", "--to", "other", "--speed", "fast"), code=2)
+
+
+@pytest.mark.parametrize(
+    ("payload", "event"),
+    [
+        (b'{"type":"job.teleported","id":"x","actor":"y","v":1}',
+         {"type": "job.teleported", "id": "x", "actor": "y", "v": 1}),
+        (b'{"type":\xff', '{"type":\ufffd'),
+    ],
+)  # fmt: skip
+async def test_an_event_that_nobody_can_read_is_replayed_as_it_is_listed(
+    everfold: Everfold, log: Log, tmp_path: Path, payload: bytes, event: object
+) -> None:
+    (job_id,) = await make_jobs(log, 1)
+    await add_raw(log, job_id, 2, payload)
+    file = tmp_path / "all.jsonl"
+    await ended(everfold("audit", "replay", "--to", str(file)))
+    _, odd = file.read_text().splitlines()
+    assert json.loads(odd)["event"] == event
 
 
 async def test_a_replay_keeps_the_rhythm(everfold: Everfold, log: Log) -> None:
