@@ -96,5 +96,18 @@ def _ask(
         database.execute("SET autoload_known_extensions = false")
         database.execute("SET enable_external_access = false")
         database.execute("SET lock_configuration = true")
+    if not database.extract_statements(query):
+        raise Refused("there is no query: write SQL, such as `select count(*) from events`")
     found = database.execute(query)
-    return [column[0] for column in found.description or ()], found.fetchall()
+    return _names(found.description or ()), found.fetchall()
+
+
+def _names(description: Iterable[Sequence[object]]) -> list[str]:
+    """Return the columns' names; those that are there before get a number behind them."""
+    names = list[str]()
+    for column in description:
+        name = str(column[0])
+        while name in names:
+            name += "_1"
+        names.append(name)
+    return names

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +20,7 @@ from everfold.commands.process.process import ending_signals, running
 from everfold.commands.process.process_options import PROCESS, ProcessOptions
 from everfold.commands.progress import event_progress
 from everfold.commands.session import DEFAULT, Session
+from everfold.commands.stream.sql_values import cell, json_row
 from everfold.retention.keeper import is_pressed
 from everfold.runner.config import runner_name
 from everfold.streams.appending.log import Log
@@ -273,8 +273,9 @@ async def sql(
         Let the query read and write files, use the network and load extensions of DuckDB.
     """
     names, found = await _ask(query, archive, session, allow_files)
-    rows = [dict(zip(names, map(str, row), strict=True)) for row in found]
-    session.show(rows, {name: itemgetter(name) for name in names})
+    rows = [dict(zip(names, row, strict=True)) for row in found]
+    columns = {name: partial(cell, name=name) for name in names}
+    session.show(rows, columns, as_json=json_row)
     return 0
 
 

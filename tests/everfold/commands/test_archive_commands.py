@@ -199,14 +199,23 @@ async def test_the_archive_answers_sql(everfold: Everfold, log: Log, tmp_path: P
     await ended(everfold("archive", "run", "--archive", str(tmp_path), "--everything"))
     query = "select type, count(*) as n from events group by type order by n desc, type"
     rows = await objects(everfold("archive", "sql", query, "--json"))
-    assert rows[0] == {"type": "job.progressed", "n": "60"}
+    assert rows[0] == {"type": "job.progressed", "n": 60}
     assert {row["type"] for row in rows} >= {"job.submitted", "job.succeeded"}
     assert any("job.progressed" in line for line in await ended(everfold("archive", "sql", query)))
     file = tmp_path / "events.parquet"
     assert "120 events written" in (await ended(everfold("archive", "parquet", str(file))))[-1]
     query = f"select count(distinct job_id) as jobs from '{file}'"
     allowed = everfold("archive", "sql", query, "--json", "--allow-files")
-    assert await objects(allowed) == [{"jobs": "12"}]
+    assert await objects(allowed) == [{"jobs": 12}]
+    values = "select null as a, 1.5 as b, true as c, [1, null] as d, 7 as e, 8 as e, '' as f"
+    assert await objects(everfold("archive", "sql", values, "--json")) == [
+        {"a": None, "b": 1.5, "c": True, "d": [1, None], "e": 7, "e_1": 8, "f": ""}
+    ]
+    assert (await ended(everfold("archive", "sql", values)))[-1].split()[:3] == ["-", "1.5", "True"]
+    for empty in ("", " ", ";"):
+        refused = everfold("archive", "sql", empty)
+        await ended(refused, code=2)
+        assert "there is no query: write SQL" in "".join(refused.error_lines)
     refused = everfold("archive", "sql", "select nothing from nowhere")
     await ended(refused, code=2)
     assert "DuckDB" in "".join(refused.error_lines)
