@@ -17,7 +17,7 @@ from everfold.commands.jobs.input_options import NO_INPUTS, InputOptions
 from everfold.commands.jobs.policy_options import NONE_GIVEN, PolicyOptions, named_settings
 from everfold.commands.jobs.reasons import telling_why
 from everfold.commands.jobs.server_options import ANY_SERVER, ServerOptions
-from everfold.commands.jobs.watching import Longest, say_that_it_goes_on, show_until_ended
+from everfold.commands.jobs.watching import Longest, naming, say_that_it_goes_on, show_until_ended
 from everfold.commands.numbers import at_most
 from everfold.commands.options import AssetsPlace
 from everfold.commands.session import DEFAULT, Session
@@ -119,8 +119,9 @@ async def submit(
             extra_data=given.extra_data, partner_keys=given.partner_keys, traceparent=traceparent,
             input_rules=inputs.rules(), **servers.given(),
         )  # fmt: skip
-        waited = await _wait(everfold, made.job_id, timeout, session) if wait else None
-        return _tell(made, session) if waited is None else waited
+        if not wait:
+            return _tell(made, session)
+        return await _wait(everfold, made.job_id, timeout, session)
 
 
 def _check_timeout(timeout: float | None, *, wait: bool) -> None:
@@ -129,12 +130,13 @@ def _check_timeout(timeout: float | None, *, wait: bool) -> None:
 
 
 async def _wait(everfold: Everfold, job_id: str, timeout: float | None, session: Session) -> int:
-    try:
-        with anyio.fail_after(timeout):
-            async with telling_why(everfold, job_id, session):
-                return await show_until_ended(everfold, job_id, session)
-    except TimeoutError:
-        return say_that_it_goes_on(job_id, timeout or 0, session)
+    with naming(job_id):
+        try:
+            with anyio.fail_after(timeout):
+                async with telling_why(everfold, job_id, session):
+                    return await show_until_ended(everfold, job_id, session)
+        except TimeoutError:
+            return say_that_it_goes_on(job_id, timeout or 0, session)
 
 
 def _tell(made: SubmittedJob, session: Session) -> int:

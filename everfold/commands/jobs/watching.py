@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
@@ -10,12 +13,13 @@ from everfold.client import Everfold, to_json
 from everfold.commands.formats import doing, job_columns, left
 from everfold.commands.jobs.outputs import show_outputs
 from everfold.commands.numbers import duration
-from everfold.commands.output import console, emit, is_terminal, say, table
+from everfold.commands.output import complain, console, emit, is_terminal, say, table
 from everfold.commands.session import Session
 from everfold.durations import duration_text
 from everfold.projector.job.job import Job
 from everfold.projector.job.short_ids import short_ids
 from everfold.projector.reading.queries import Page
+from everfold.streams.errors import EverfoldError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -53,6 +57,17 @@ async def show_until_ended(everfold: Everfold, job_id: str, session: Session) ->
     else:
         job = await _draw_changes(everfold, job)
     return exit_code(job) if session.json else show_end(job, session)
+
+
+@contextlib.contextmanager
+def naming(job_id: str) -> Iterator[None]:
+    """Name a job whose id nobody knows yet when Ctrl-C or an error ends the wait for it."""
+    try:
+        yield
+    except (KeyboardInterrupt, asyncio.CancelledError, EverfoldError):
+        waits, stops = f"`everfold jobs wait {job_id}`", f"`everfold jobs cancel {job_id}`"
+        complain(f"job {job_id} goes on: {waits} waits for its end, {stops} stops it")
+        raise
 
 
 def say_that_it_goes_on(job_id: str, waited_s: float, session: Session) -> int:
