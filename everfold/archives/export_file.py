@@ -23,7 +23,7 @@ from msgspec import Struct
 from everfold.archives.entry_check import EntryCheck
 from everfold.streams.appending.body import check_stored
 from everfold.streams.archive.segment import bounded_lines, read_line, write_line
-from everfold.streams.errors import ArchiveDamaged, Refused
+from everfold.streams.errors import ArchiveDamaged, Misconfigured, Refused
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.ranges import RANGES
 from everfold.streams.events.record import RawEntry
@@ -134,7 +134,8 @@ class Checked(Struct, frozen=True):
 
 
 def check_export(path: Path, *, allow_broken: bool = False) -> Checked:
-    """Read the whole file. Raises ArchiveDamaged unless it is complete, unchanged and importable.
+    """Read the whole file. Raises ArchiveDamaged unless it is complete, unchanged and importable,
+    Misconfigured where it cannot be opened.
 
     `allow_broken` accepts jobs whose events have holes between them.
     """
@@ -235,7 +236,11 @@ def read_export(path: Path) -> Iterator[Item]:
 
 def _lines(path: Path) -> Iterator[bytes]:
     try:
-        with gzip.open(path, "rb") as lines:
+        file = path.open("rb")
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be read: {error.strerror or error}") from error
+    try:
+        with file, gzip.open(file, "rb") as lines:
             yield from bounded_lines(lines, path.name)
     except (OSError, EOFError, zlib.error) as error:
         raise ArchiveDamaged(path.name, str(error)) from error

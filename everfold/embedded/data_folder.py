@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from everfold.embedded.engines import Engine
+from everfold.streams.assets.disk_errors import told
 from everfold.streams.errors import NoServer
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.private_folder import expanded
@@ -62,10 +63,7 @@ class DataFolder:
             self.path = path.resolve(strict=True)
             self._open(self.path / "server.lock").close()
         except OSError as error:
-            raise NoServer(
-                f"the data folder {path} cannot be used ({error.strerror}); choose another one "
-                "with EVERFOLD_DATA, or name a running server with REDIS_URL"
-            ) from error
+            raise _unusable(path, error) from error
 
     def __str__(self) -> str:
         return str(self.path)
@@ -101,7 +99,7 @@ class DataFolder:
         return self._read("engine.json", EngineRecord)
 
     def write_engine(self, record: EngineRecord) -> None:
-        """Record the engine, in one step."""
+        """Record the engine, in one step. Raises NoServer where it cannot be written."""
         self._write("engine.json", record)
 
     def restore_engine(self, record: EngineRecord | None) -> None:
@@ -116,7 +114,7 @@ class DataFolder:
         return self._read("server.json", Address)
 
     def write_address(self, address: Address) -> None:
-        """Record the address, in one step."""
+        """Record the address, in one step. Raises NoServer where it cannot be written."""
         self._write("server.json", address)
 
     def _try_lock(self, name: str, kind: int) -> Lock | None:
@@ -142,8 +140,18 @@ class DataFolder:
 
     def _write(self, name: str, record: Struct) -> None:
         part = self.path / f"{name}.part"
-        part.write_bytes(msgspec.json.encode(record) + b"\n")
-        part.replace(self.path / name)
+        try:
+            part.write_bytes(msgspec.json.encode(record) + b"\n")
+            part.replace(self.path / name)
+        except OSError as error:
+            raise _unusable(self.path, error) from error
+
+
+def _unusable(path: Path, error: OSError) -> NoServer:
+    return NoServer(
+        f"the data folder {path} cannot be used: {told(error)}; see to it, choose another one with "
+        "EVERFOLD_DATA, or name a running server with REDIS_URL"
+    )
 
 
 class Lock:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from socket import gaierror
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -46,6 +47,9 @@ async def ask_address(url: str, path: str) -> Health:
             status, body = await _get(host, port, path, is_tls=parts.scheme == "https")
     except TimeoutError:
         return Health(is_healthy=False, what=what, found=f"has not answered in {WITHIN_S:g} s")
+    except gaierror as error:  # its number is no errno
+        found = f"cannot be asked: no machine is known as {host} ({error.strerror})"
+        return Health(is_healthy=False, what=what, found=found)
     except (OSError, ValueError, IndexError) as error:
         number = getattr(error, "errno", None)
         why = os.strerror(number) if number else "does not answer as it should"

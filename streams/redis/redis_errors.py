@@ -6,6 +6,7 @@ the caller, never by redis-py (its default retries would append twice).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
@@ -155,7 +156,9 @@ def reply_meaning(text: str) -> EverfoldError:
 
 
 def _unreachable(error: Exception) -> ServerUnreachable:
-    text = shown(str(error)).rstrip(".") or type(error).__name__
+    # A name that is not known has no errno, and its number says nothing to people.
+    text = re.sub(r"^Error -\d+ connecting to (.+?)\. ", r"\1: ", str(error))
+    text = shown(text).rstrip(".") or type(error).__name__
     return ServerUnreachable(f"Redis cannot be reached: {text}; {_UNREACHABLE}")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 from contextlib import closing
 from pathlib import Path
@@ -152,3 +153,15 @@ def test_a_runtime_folder_that_others_can_write_to_is_not_used(tmp_path: Path) -
     finally:
         (runtime / "everfold").rmdir()
         runtime.rmdir()
+
+
+def test_a_disk_that_takes_nothing_is_named_with_the_folder(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(NoServer, match=r"the data folder .* cannot be used: its disk"):
+            folder.write_engine(RECORD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert folder.read_engine() is None

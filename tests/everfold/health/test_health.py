@@ -21,7 +21,7 @@ from everfold.health.checks import FoldsOn, is_registered, server_answers
 from everfold.health.hearing import heard_of
 from everfold.metrics.surface import Surface
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import Misconfigured
+from everfold.streams.errors import Misconfigured, ServerUnreachable
 from everfold.streams.leases.registry import RunnerEntry, note_process, register_runner
 from everfold.streams.redis.server import server_time_ms
 from tests.everfold.running import Everfold, ended, make_namespace
@@ -76,6 +76,15 @@ async def test_what_a_process_answers_is_one_line(
     async with answering(answer) as url:
         told = await ask_address(url, "/readyz")
     assert (told.is_healthy, told.found) == (is_healthy, found)
+
+
+async def test_a_host_that_nobody_knows_is_told_in_words() -> None:
+    told = await ask_address("http://nobody.invalid:1", "/readyz")
+    assert told.found.startswith("cannot be asked: no machine is known as nobody.invalid (")
+    assert "-" not in told.found
+    with pytest.raises(ServerUnreachable, match=r"reached: nobody\.invalid:1: \w+"):
+        async with Log.open("redis://nobody.invalid:1"):
+            raise AssertionError
 
 
 async def test_one_that_does_not_answer_is_told_within_a_second() -> None:
