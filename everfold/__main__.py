@@ -169,13 +169,13 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
 
 def exit_code(error: EverfoldError) -> int:
     """Return 2 for what the caller has to change, 3 for an unknown name, 4 for no server."""
-    from everfold.streams.errors import Misconfigured, NoServer, Refused, Unavailable, Unknown
+    from everfold.streams import errors
 
-    if isinstance(error, Unknown):
+    if isinstance(error, errors.Unknown):
         return NOT_FOUND
-    if isinstance(error, Unavailable | NoServer):
+    if isinstance(error, errors.Unavailable | errors.NoServer):
         return UNAVAILABLE
-    return USAGE if isinstance(error, Refused | Misconfigured) else FAILED
+    return USAGE if isinstance(error, errors.Refused | errors.Misconfigured) else FAILED
 
 
 def _complain(sentence: str, code: int) -> int:

@@ -118,7 +118,10 @@ class Operations:
         await retire_backend(self.log, known, is_drain=True)
 
     async def return_backend(self, name: str) -> bool:
-        """Put a retired or drained backend into service again; False when it was neither."""
+        """Put a retired or drained backend into service again; False when it was neither.
+
+        Raises BackendUnknown.
+        """
         known = check_text("backend", name, least=1, most=BACKEND_LIMIT)
         return await return_backend(self.log, known)
 

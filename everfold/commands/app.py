@@ -15,7 +15,7 @@ from everfold.commands.arguments import command_words
 
 HELP = """Run ComfyUI jobs that survive crashes: every change is an event in a log in Redis.
 
-Exit codes: 0 done; 1 the job or the check failed; 2 wrong use, input or settings; 3 no such job;
+Exit codes: 0 done; 1 the job or the check failed; 2 wrong use, input or settings; 3 no such thing;
 4 the server cannot be reached; 130 interrupted. `--json` prints one JSON object per line.
 
 A DURATION is 90s, 15m, 2h, 7d, or a number of seconds. A TIME is an age (2h), or a time such as

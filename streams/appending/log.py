@@ -130,9 +130,9 @@ class Log(SealedContent):
         shown in CLIENT LIST. With a `role` the rights of the server's user are checked first:
         AccessMissing names what is missing. With a `cipher` what belongs to users is sealed; see
         docs/ERASING.md. With `replicas` so many must have what is written, see docs/DURABILITY.md.
-        Raises InvalidName, NoServer, ServerTooOld, ServerRefusesAccess, PartitionMismatch or
-        NamespaceTooNew, NeedsAsyncio, a leaf of Unavailable when the server cannot answer; nothing
-        stays open. In another event loop or process each call raises ClientShared.
+        Raises InvalidName, ServerUrlInvalid, ServerTooOld, ServerRefusesAccess, NeedsAsyncio,
+        PartitionMismatch or NamespaceTooNew, a leaf of Unavailable when the server cannot answer;
+        nothing stays open. In another event loop or process each call raises ClientShared.
         """
         check_name("actor", actor)
         if not isinstance(cipher, Cipher | None):

@@ -18,7 +18,7 @@
     ├── Misconfigured    a person must change a setting
     │       ServerTooOld, ServerRefusesAccess, AccessMissing, ServerNotTrusted, ServerInCluster,
     │       PartitionMismatch, NamespaceTooNew, NamespaceTooOld, ArchiveForeign, NoServer,
-    │       EngineMismatch, BackendUrlInvalid, RunnerNameTaken, NamespaceMadeAnew,
+    │       ServerUrlInvalid, EngineMismatch, BackendUrlInvalid, RunnerNameTaken, NamespaceMadeAnew,
     │       SealKeyMissing, ClocksApart, NamespaceUnknown
     ├── CorruptLog       park the job; a person must look
     │       UndecodableEvent, ArchiveDamaged, Trimmed, WentBack, BrokenChain, BrokenHead,
@@ -79,6 +79,7 @@ from everfold.streams.errors.misconfigured import (
     ServerNotTrusted,
     ServerRefusesAccess,
     ServerTooOld,
+    ServerUrlInvalid,
 )
 from everfold.streams.errors.refused import (
     ClientClosed,
@@ -192,6 +193,7 @@ __all__ = [
     "ServerRefusesAccess",
     "ServerTooOld",
     "ServerUnreachable",
+    "ServerUrlInvalid",
     "SignatureInvalid",
     "SlotMoved",
     "SubscriptionUnknown",

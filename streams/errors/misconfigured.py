@@ -97,6 +97,10 @@ class NoServer(Misconfigured):
     """No Redis or Valkey server was named, found or startable."""
 
 
+class ServerUrlInvalid(Misconfigured):
+    """The URL of the Redis or Valkey server has none of the forms that there are."""
+
+
 class EngineMismatch(Misconfigured):
     """The data folder was written by a server whose files the servers found here cannot read."""
 

@@ -211,11 +211,17 @@ async def retire_backend(log: Log, name: str, *, is_drain: bool = False) -> None
 
 
 async def return_backend(log: Log, name: str) -> bool:
-    """Put a retired backend into service again; False when it was not retired."""
+    """Put a retired backend into service again; False when it was not retired.
+
+    Raises BackendUnknown for one that no runner has seen and nobody has retired.
+    """
+    entries, retired = await backend_entries(log), await retired_backends(log)
+    called = _called(entries, name)
+    marks = {name, bare(name)} | {part for one in called for part in (one.name, one.server) if part}
+    if not called and not marks & retired.keys():
+        mark_of(entries, name)
     await note_act(log, "return_backend", name)
-    named = _called(await backend_entries(log), name)
-    names = {part for entry in named for part in (entry.name, entry.server) if part}
-    return await log.write("HDEL", log.keys.retired(), *{name, bare(name)} | names) != 0
+    return await log.write("HDEL", log.keys.retired(), *marks) != 0
 
 
 def mark_of(entries: Iterable[BackendEntry], name: str) -> str:

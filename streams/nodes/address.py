@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from msgspec import Struct
 
 from everfold.streams.border.secrets import Secret, SecretUrl
-from everfold.streams.errors import NoServer
+from everfold.streams.errors import ServerUrlInvalid
 from everfold.streams.nodes.endpoint import Endpoint, endpoint
 
 Kind = Literal["server", "sentinel", "cluster"]
@@ -83,7 +83,7 @@ class Address(Struct, frozen=True):
 
 
 def parse_address(url: object) -> Address:
-    """Return what a URL says. Raises NoServer where it is none of the forms."""
+    """Return what a URL says. Raises ServerUrlInvalid where it is none of the forms."""
     secret = SecretUrl(url if isinstance(url, str | SecretUrl) else "")
     try:
         return _parsed(secret)
@@ -92,9 +92,9 @@ def parse_address(url: object) -> Address:
     raise not_an_address(secret, why)  # here, so that it has no context that shows a part
 
 
-def not_an_address(url: SecretUrl, why: str = "") -> NoServer:
+def not_an_address(url: SecretUrl, why: str = "") -> ServerUrlInvalid:
     """Return the error for a URL; `why` repeats nothing of it."""
-    return NoServer(f"{str(url)!r} is not a Redis URL{why and f' ({why})'}; {FORMS}")
+    return ServerUrlInvalid(f"{str(url)!r} is not a Redis URL{why and f' ({why})'}; {FORMS}")
 
 
 class _FaultError(Exception):

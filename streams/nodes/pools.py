@@ -32,7 +32,7 @@ def pool_of(
     """Return the connections to `url`; none is opened yet.
 
     `name` is what CLIENT LIST shows. `timeout_s` is the longest silence, None for as long as the
-    caller bears. Raises NoServer for a URL that is none.
+    caller bears. Raises ServerUrlInvalid for a URL that is none.
     """
     address = parse_address(url)
     if address.kind != "server":

@@ -42,7 +42,7 @@ def connect(
     is used. `open_redis` takes every URL.
 
     `name` is what CLIENT LIST shows. `timeout_s` is for a connection, and for the silence before an
-    answer. Close it with `aclose`. Raises NoServer for a URL that is none.
+    answer. Close it with `aclose`. Raises ServerUrlInvalid for a URL that is none.
     """
     address = parse_address(url)
     if address.kind == "sentinel":
@@ -53,8 +53,8 @@ def connect(
 async def open_redis(url: str | SecretUrl, *, name: str = "everfold") -> LedgerRedis:
     """Return a client for a URL of any form, once it is known what stands there.
 
-    A plain URL of one node of a cluster gives the client of the cluster. Raises NoServer for a URL
-    that is none, ServerRefusesAccess, or a leaf of Unavailable; nothing stays open then.
+    A plain URL of one node of a cluster gives the client of the cluster. Raises ServerUrlInvalid,
+    ServerRefusesAccess, or a leaf of Unavailable; nothing stays open then.
     """
     address = parse_address(url)
     if address.kind != "cluster":
@@ -86,7 +86,7 @@ async def _is_in_cluster(redis: PipeliningRedis) -> bool:
 
 
 def connection_arguments(url: str | SecretUrl) -> dict[str, object]:
-    """Return what `url` says about a connection, by the names of redis-py. Raises NoServer."""
+    """Return what `url` says about a connection, by redis-py's names. Raises ServerUrlInvalid."""
     return dict(pool_of(url, "everfold", COMMAND_TIMEOUT_S, None).connection_kwargs)
 
 

@@ -180,13 +180,16 @@ async def put(
 async def rm(
     asset: AssetId, /, *more: AssetId, assets: AssetsPlace = None, session: Session = DEFAULT
 ) -> int:
-    """Remove stored files. Their bytes go with the next sweep, unless another asset has them."""
+    """Remove stored files. Their bytes go with the next sweep, unless another asset has them.
+
+    The exit code is 3 when there was no such file.
+    """
     code = 0
     async with session.operate() as everfold:
         store = open_assets(everfold.log, assets)
         for one in (asset, *more):
             was_there = await store.remove(one)
-            code = code if was_there else 1
+            code = code if was_there else 3
             session.tell(
                 {"asset": one, "was_there": was_there},
                 f"{one}: {'removed' if was_there else 'there is no such asset'}",

@@ -9,11 +9,12 @@ from everfold.client import to_json
 from everfold.commands.audit.story_file import write_story
 from everfold.commands.formats import STYLES, clock
 from everfold.commands.options import ArchiveUrl, AssetsPlace, JobId
-from everfold.commands.output import Cell, say
+from everfold.commands.output import Cell, complain, say
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import A_TIME, moment, to_ms
 from everfold.durations import duration_text
 from everfold.event_text import EventLine, changes, event_lines
+from everfold.moments import moment_text
 from everfold.projector.job.job import Job
 from everfold.projector.reading.short_ids import find_job_id
 from everfold.streams.errors import InvalidName
@@ -56,7 +57,7 @@ async def show(
     if diff is not None:
         _show_changes(_state_at(lines, diff[0]), _state_at(lines, diff[1]), session)
     elif at:
-        _show_state(_state_at(lines, at), session)
+        _show_state(_state_at(lines, at), lines[0].time_ms, session)
     else:
         _show_lines(lines, session)
     return 0
@@ -126,7 +127,9 @@ def _noun(plural: str, number: int) -> str:
     return f"{plural[:-3]}y" if plural.endswith("ies") else plural[:-1]
 
 
-def _show_state(job: Job, session: Session) -> None:
+def _show_state(job: Job, first_ms: int, session: Session) -> None:
+    if not job.seq:
+        complain(f"there was no such job yet: its first event came at {moment_text(first_ms)}")
     fields = (f"{name:<24} {value}" for name, (_, value) in changes(Job(), job).items())
     session.tell(to_json(job), *fields)
 

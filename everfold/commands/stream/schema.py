@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from everfold.contract import documents
 from everfold.contract.json_schema import EVENT_TYPES
-from everfold.streams.errors import Misconfigured, Refused
+from everfold.streams.errors import Misconfigured, Unknown
 
 schema = App(
     name="schema", help="Print the contracts of log and gateway, for programs in any language."
@@ -26,7 +26,7 @@ def json_schema(
 ) -> None:
     """Print the JSON Schema (2020-12) of all events, or of one."""
     if event_type and event_type not in EVENT_TYPES:
-        raise Refused(f"there is no event type {event_type!r}; {_instead(event_type)}")
+        raise Unknown(f"there is no event type {event_type!r}; {_instead(event_type)}")
     sys.stdout.write(documents.json_schema(event_type or ""))
 
 
@@ -62,4 +62,4 @@ def script(
     try:
         sys.stdout.write(documents.script(name))
     except FileNotFoundError as error:
-        raise Refused(f"there is no script {name!r}; they are the files of streams/lua") from error
+        raise Unknown(f"there is no script {name!r}; they are the files of streams/lua") from error

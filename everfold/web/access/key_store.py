@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from everfold.streams.appending.log import Log
 from everfold.streams.border.secrets import Secret
-from everfold.streams.errors import InvalidName, Refused
+from everfold.streams.errors import InvalidName, Refused, Unknown
 from everfold.streams.events.checks import check_choice, check_text
 from everfold.streams.events.json_text import decoder
 from everfold.streams.events.limits import ID_LIMIT, NAME_LIMIT
@@ -157,8 +157,8 @@ async def _uses(log: Log) -> dict[str, int]:
 async def revoke_key(log: Log, which: str) -> str:
     """Revoke a key by its id, its name, or the key itself; return its id.
 
-    Gateways obey within seconds, and end its streams. Raises InvalidName where no key fits, or
-    several do, and a leaf of Unavailable.
+    Gateways obey within seconds, and end its streams. Raises Unknown where no key fits,
+    InvalidName where several do, and a leaf of Unavailable.
     """
     shown = Shown.read(which)
     which = shown.key_id if shown else which
@@ -167,10 +167,11 @@ async def revoke_key(log: Log, which: str) -> str:
     fitting = fitting or [
         key_id for key_id, key in found.items() if key.name == which and not key.revoked_ms
     ]
-    if len(fitting) != 1:
+    if not fitting:
+        raise Unknown("no key has this id or name: see everfold keys ls")
+    if len(fitting) > 1:
         some = f"several keys have this name: {', '.join(sorted(fitting))}"
-        why = some if fitting else "no key has this id or name: see everfold keys ls"
-        raise InvalidName("key", which, why)
+        raise InvalidName("key", which, some)
     key_id, key = fitting[0], found[fitting[0]]
     if key.revoked_ms is None:
         await note_act(log, "revoke_key", key_id, key.name)

@@ -18,9 +18,9 @@ from everfold.streams.connections.tls import Tls
 from everfold.streams.errors import (
     OUTAGES,
     Misconfigured,
-    NoServer,
     ServerNotTrusted,
     ServerUnreachable,
+    ServerUrlInvalid,
 )
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.server import connect
@@ -215,7 +215,7 @@ async def test_files_that_cannot_be_used_are_refused_before_connecting(
         Tls(ca=ca, cert=cert, key=str(locked)),
     )
     for tls in wrong:
-        with pytest.raises(NoServer, match=r"ssl_\w+, .* cannot be used|names no file"):
+        with pytest.raises(ServerUrlInvalid, match=r"ssl_\w+, .* cannot be used|names no file"):
             connect(tls.added_to("rediss://ada:opensesame@h:1/0"))
     with pytest.raises(Misconfigured, match="set REDIS_CERT as well"):
         Tls(key=key).added_to("rediss://h")
@@ -226,7 +226,7 @@ async def test_files_that_cannot_be_used_are_refused_before_connecting(
 def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.touch(0o000)
-    with pytest.raises(NoServer, match="permission denied"):
+    with pytest.raises(ServerUrlInvalid, match="permission denied"):
         connect(Tls(ca=str(file)).added_to("rediss://h"))
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from everfold.streams.border.addresses import masked_address
 from everfold.streams.connections.tls import Tls
-from everfold.streams.errors import NoServer
+from everfold.streams.errors import ServerUrlInvalid
 from everfold.streams.nodes.address import parse_address
 from everfold.streams.nodes.endpoint import Endpoint, endpoint
 
@@ -77,7 +77,7 @@ def test_one_server_is_as_it_was() -> None:
     ],
 )
 def test_what_nobody_could_connect_to_has_a_sentence(url: str, why: str) -> None:
-    with pytest.raises(NoServer, match=why):
+    with pytest.raises(ServerUrlInvalid, match=why):
         parse_address(url)
 
 

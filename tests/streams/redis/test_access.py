@@ -24,7 +24,7 @@ from everfold.projector.reading.verify import _Verifier, verify
 from everfold.runner.config import RunnerConfig
 from everfold.runner.runner import Runner
 from everfold.streams.appending.log import UNLEASED, Log
-from everfold.streams.errors import AccessMissing, NoServer, ServerRefusesAccess
+from everfold.streams.errors import AccessMissing, ServerRefusesAccess, ServerUrlInvalid
 from everfold.streams.events.event import Canceled
 from everfold.streams.leases.backends import BackendEntry, note_backends
 from everfold.streams.leases.registry import RunnerEntry, register_runner
@@ -238,7 +238,7 @@ BAD_URLS = [
 
 @pytest.mark.parametrize("url", BAD_URLS)
 async def test_a_bad_url_is_refused_with_a_sentence(url: str) -> None:
-    with pytest.raises(NoServer, match="not a Redis URL"):
+    with pytest.raises(ServerUrlInvalid, match="not a Redis URL"):
         connect(url)
 
 

@@ -13,12 +13,12 @@ from everfold.streams.errors import (
     InvalidName,
     NamespaceMadeAnew,
     NamespaceTooNew,
-    NoServer,
     PartitionMismatch,
     ServerReadOnly,
     ServerRefusesAccess,
     ServerTooOld,
     ServerUnreachable,
+    ServerUrlInvalid,
     Unavailable,
     WrongKeyType,
 )
@@ -139,7 +139,7 @@ async def test_a_server_below_the_floor_is_named(
 
 
 async def test_a_url_that_makes_no_sense_is_named() -> None:
-    with pytest.raises(NoServer, match="is not a Redis URL"):
+    with pytest.raises(ServerUrlInvalid, match="is not a Redis URL"):
         await opened("http://example", "x")
 
 

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from everfold import Everfold
 from everfold.streams.border.addresses import masked_text
-from everfold.streams.errors import InvalidName, TooLarge, Unavailable
+from everfold.streams.errors import InvalidName, TooLarge, Unavailable, Unknown
 from everfold.streams.redis.redis_errors import command
 from everfold.web import add_key, list_keys, remove_keys, revoke_key
 from everfold.web.access import key_table
@@ -180,7 +180,7 @@ async def test_odd_arguments_are_refused(everfold: Everfold) -> None:
     ):
         with pytest.raises((InvalidName, TooLarge)):
             await add_key(everfold.log, **arguments)
-    with pytest.raises(InvalidName, match="no key has this id or name"):
+    with pytest.raises(Unknown, match="no key has this id or name"):
         await revoke_key(everfold.log, "nobody")
     await add_key(everfold.log, "twin", user="a")
     await add_key(everfold.log, "twin", user="b")
@@ -323,7 +323,7 @@ async def test_the_command_line_adds_lists_and_revokes(
     assert "the gateway answers nobody" in line
     assert max(map(len, told)) <= 80
     assert "revoked" in (await run("ls"))[1]
-    assert "no key has" in (await run("revoke", "nobody", code=2))[0]
+    assert "no key has" in (await run("revoke", "nobody", code=3))[0]
     assert await run("revoke", "--all") == ["2 keys are removed"]
     assert (await run("ls"))[0].startswith("there are no keys")
 
