@@ -107,4 +107,5 @@ class CountedRequests:
             await send(message)
 
         # What stands in between gives a scope of its own to what it admits.
-        await self._app({**scope, REACHED: reached}, receive, counted)
+        scope[REACHED] = reached
+        await self._app(scope, receive, counted)

@@ -13,6 +13,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import TypeVar
 
+import anyio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -52,6 +53,8 @@ the answer under way at once, or says False."""
 
 class Overdue:
     """Calls `late` when something takes too long: one timer for all that one stream waits for."""
+
+    __slots__ = ("_late", "_limit_s", "_loop", "_since_s", "_timer")  # each stream has two
 
     def __init__(self, limit_s: float, late: Callable[[], object]) -> None:
         self._limit_s, self._late = limit_s, late
@@ -170,14 +173,14 @@ class EventStream(Response):
                 return
             self._counters.note_opened(SSE)
             sending = asyncio.create_task(self._send_all(send))
-            tasks = [sending, asyncio.create_task(until_gone(receive))]
             try:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                with anyio.CancelScope() as waiting:
+                    sending.add_done_callback(lambda _: waiting.cancel())
+                    await until_gone(receive)
             finally:
                 self._counters.note_closed(SSE)
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
 
     async def _send_all(self, send: Send) -> None:
         taking = Overdue(SEND_WITHIN_S, partial(self._drop, asyncio.current_task()))

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import httpx
 from starlette.responses import Response
 
 from everfold.web.bodies import read_body
@@ -20,6 +20,9 @@ from everfold.web.comfyui.extensions.naming import label_of, servers_of
 from everfold.web.comfyui.server.connections import BackendRequest, passed
 from everfold.web.operation import Call
 from everfold.web.problem import AWAY_RETRY_S, Problem
+
+if TYPE_CHECKING:
+    import httpx
 
 SAFE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 NOTHING = "there is nothing at this path"

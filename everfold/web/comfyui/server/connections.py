@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING
 
-import httpx
 from msgspec import Struct
 from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
 
 from everfold.runner.access.access import Access
 from everfold.runner.access.address import read_address
-from everfold.runner.comfyui.http import open_client
+
+if TYPE_CHECKING:
+    import httpx
 
 SILENCE_S = 60.0
 """Seconds for which a server may be silent: reading its models takes a while."""
@@ -45,6 +47,9 @@ class BackendConnections:
 
     async def ask(self, url: str, asked: BackendRequest) -> httpx.Response | None:
         """Return a server's answer with its body unread; None for one that gives none."""
+        # Here, because most gateways ask no server, and it takes several MiB.
+        import httpx
+
         try:
             client = self._client(url)
             request = client.build_request(
@@ -60,6 +65,8 @@ class BackendConnections:
 
     def _client(self, url: str) -> httpx.AsyncClient:
         if url not in self._clients:
+            from everfold.runner.comfyui.http import open_client
+
             access = self._accesses.get(url) or Access(address=read_address(url))
             context = access.ssl_context()
             self._clients[url] = open_client(access.address, context, silence_s=SILENCE_S)

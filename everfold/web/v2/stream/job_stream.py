@@ -53,6 +53,10 @@ class Sent:
             self._piece = Piece.of(self.content)
         return self._piece
 
+    def was_handed_on(self) -> None:
+        """Keep the content alone: whoever was behind is sent that."""
+        self._piece = None
+
     def drop(self) -> None:
         """Become empty."""
         self.content, self._piece = b"", None
@@ -120,7 +124,11 @@ class JobStream:
             self.position = None
         self.job = job
         if content:
-            self.sent.add(Sent(content))
+            self._send(Sent(content))
+
+    def _send(self, message: Sent) -> None:
+        self.sent.add(message)
+        message.was_handed_on()
 
     async def _follow_previews(self, feed: JobFeed) -> None:
         place = max(0, feed.previews.end - 1)  # also the one that is there
@@ -135,7 +143,7 @@ class JobStream:
             place += len(previews)
             self.preview.drop()
             self.preview = Sent(preview_frame(previews[-1]))
-            self.sent.add(self.preview)
+            self._send(self.preview)
             await asyncio.sleep(PREVIEW_EVERY_S)
 
     async def _follow_position(self) -> None:
@@ -149,7 +157,7 @@ class JobStream:
                 seen, looked_s, before = records.end, time.monotonic(), self.position
                 await self._look()
                 if self.position != before and self.job.status == "queued":
-                    self.sent.add(Sent(status_frame(self.job, self.position)))
+                    self._send(Sent(status_frame(self.job, self.position)))
 
     async def _look(self) -> None:
         with contextlib.suppress(EverfoldError):  # the last one counts until the next look
