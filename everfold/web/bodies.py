@@ -61,14 +61,16 @@ async def read_json(call: Call, kind: type[T]) -> T:
 async def read_body(call: Call, most: int) -> bytes:
     """Return the whole body of a request, which has at most so many bytes.
 
-    Raises Problem: 413 `too_large`, 415 for a packed body, 408 for a sender that is too slow, and
-    400 `body_missing` for one that has gone.
+    Raises Problem: 413 `too_large`, 415 for a packed body, 408 for a sender that is too slow,
+    400 `body_missing` for one that has gone, and 503 `busy` where too much is being sent.
     """
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_WITHIN_S), aclosing(body_chunks(call, most)) as chunks:
-            async for chunk in chunks:
-                body += chunk
+        with call.gateway.held_bodies.holding(call.caller) as more:
+            async with asyncio.timeout(BODY_WITHIN_S), aclosing(body_chunks(call, most)) as chunks:
+                async for chunk in chunks:
+                    more(len(chunk))
+                    body += chunk
     except TimeoutError as error:
         raise _too_slow() from error
     return bytes(body)

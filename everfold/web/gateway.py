@@ -13,6 +13,7 @@ from everfold.metrics.sampled import Sampled
 from everfold.projector.job.job import Job
 from everfold.streams.errors import JobUnknown
 from everfold.web.access.doorkeeper import Doorkeeper
+from everfold.web.access.held_bodies import HeldBodies
 from everfold.web.access.open_streams import OpenStreams
 from everfold.web.caller import Caller
 from everfold.web.comfyui.front_end.installed import find_front_end, find_templates
@@ -42,6 +43,7 @@ class Gateway:
         self.hub = Hub(everfold, self.feeds)
         """The websockets of ComfyUI's clients."""
         self.streams = OpenStreams()
+        self.held_bodies = HeldBodies()
         self.doorkeeper = Doorkeeper(everfold.log, settings)
         self.front_end = find_front_end(settings.front_end)
         """The folder of ComfyUI's web front end, if there is one here."""

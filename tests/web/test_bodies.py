@@ -10,6 +10,7 @@ import pytest
 from starlette.requests import Request
 
 from everfold.web import bodies
+from everfold.web.access.held_bodies import HeldBodies
 from everfold.web.bodies import json_answer, read_body, read_json
 from everfold.web.caller import EVERYBODY
 from everfold.web.operation import Call
@@ -25,9 +26,10 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class FakeGateway:
-    """Only the settings: nothing else of a gateway is asked for a body."""
+    """Nothing else of a gateway is asked for a body."""
 
     settings = WebSettings(body_limit_bytes=1000)
+    held_bodies = HeldBodies()
 
 
 def call_with(parts: Sequence[bytes], *, ends: str = "whole", **headers: str) -> Call:
