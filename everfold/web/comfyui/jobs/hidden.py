@@ -32,6 +32,17 @@ class Hidden(Struct, frozen=True):
         return job.ended_at_ms <= self.before_ms or job.job_id in self.job_ids
 
 
+def has_entry(job: Job) -> bool:
+    """Say whether a job that has ended is in the history: of one that was deleted while it waited
+    nothing is left, as with ComfyUI."""
+    return job.status != "canceled" or job.started_at_ms > 0
+
+
+def is_left(job: Job, hidden: Hidden) -> bool:
+    """Say whether a user finds a job that has ended in the history."""
+    return has_entry(job) and job not in hidden
+
+
 async def hidden_of(log: Log, user: str) -> Hidden:
     """Return what is hidden of a user's history. Raises a leaf of Unavailable."""
     key = log.keys.hidden(user)

@@ -14,7 +14,15 @@ from everfold.projector.job.job_filter import JobFilter
 from everfold.streams.events.json_text import decoder
 from everfold.web.bodies import json_answer
 from everfold.web.comfyui.jobs.found import find, own_user
-from everfold.web.comfyui.jobs.hidden import Hidden, hidden_of, hide, hide_all, is_hidden
+from everfold.web.comfyui.jobs.hidden import (
+    Hidden,
+    has_entry,
+    hidden_of,
+    hide,
+    hide_all,
+    is_hidden,
+    is_left,
+)
 from everfold.web.comfyui.jobs.queue import named_jobs
 from everfold.web.comfyui.jobs.submit import body_of
 from everfold.web.comfyui.query import whole_number
@@ -150,7 +158,7 @@ async def ended_jobs(call: Call, most: int) -> list[Job]:
     cursor: str | None = None
     for _ in range(PAGES_LIMIT):
         page = await everfold.page(selects, cursor, max(most, PAGE_JOBS))
-        found += [job for job in page.jobs if _has_entry(job) and job not in hidden]
+        found += [job for job in page.jobs if is_left(job, hidden)]
         cursor = page.cursor
         if cursor is None or len(found) >= most or _are_hidden(page.jobs, hidden):
             break
@@ -167,11 +175,7 @@ async def _ended(call: Call) -> Job | None:
     if not prompt_id:
         raise Problem(404, "not_found", "name a prompt")
     job = await find(call.gateway, call.caller, prompt_id)
-    if job is None or not job.is_terminal or not _has_entry(job):
+    if job is None or not job.is_terminal or not has_entry(job):
         return None
     user = own_user(call) or ""
     return None if await is_hidden(call.gateway.everfold.log, user, job) else job
-
-
-def _has_entry(job: Job) -> bool:
-    return job.status != "canceled" or job.started_at_ms > 0

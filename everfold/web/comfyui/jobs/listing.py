@@ -1,7 +1,8 @@
 """GET /api/jobs and its kin, which newer front ends use in place of the queue and the history.
 
 Rule: a page is made of the jobs with the newest events, at most JOBS_LIMIT of them, and sorted as
-asked for within these; the total is exact up to that number.
+asked for within these; the total is exact up to that number. Of jobs that have ended these are the
+ones of the history.
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ from everfold.projector.job.job import Job
 from everfold.projector.job.job_filter import JobFilter
 from everfold.web.bodies import json_answer
 from everfold.web.comfyui.jobs.found import find, known_as, own_user
-from everfold.web.comfyui.jobs.hidden import hidden_of
+from everfold.web.comfyui.jobs.hidden import hidden_of, is_left
+from everfold.web.comfyui.jobs.job_previews import previews_of
 from everfold.web.comfyui.jobs.queue import cancel_all, named_jobs
 from everfold.web.comfyui.jobs.shown_job import number_of, shown_outputs
 from everfold.web.comfyui.jobs.shown_prompts import Status, entry_of
 from everfold.web.comfyui.jobs.submit import body_of
 from everfold.web.comfyui.lifecycle_messages import ExecutionError, execution_error
+from everfold.web.comfyui.prompt_ids import is_prompt_id
 from everfold.web.comfyui.query import whole_number
 from everfold.web.operation import Call
 from everfold.web.problem import Problem
 
 JOBS_LIMIT = 1_000
+PAGES_LIMIT = 3
+"""Times that so many jobs are looked at for one answer, where many are hidden or were deleted."""
 STATUSES: Mapping[str, tuple[str, ...]] = {
     "pending": ("queued",),
     "in_progress": ("running", "canceling"),
@@ -43,9 +48,6 @@ ORDERS: Mapping[str, Callable[[Job], float]] = {
         job.ended_at_ms - job.started_at_ms if job.ended_at_ms and job.started_at_ms else 0
     ),
 }
-
-PREVIEWABLE = ("images", "video", "audio", "3d", "gifs")
-"""Lists of files in a node's output that the front end shows."""
 
 
 class Workflow(Struct, frozen=True, kw_only=True):
@@ -99,11 +101,14 @@ class Cancelled(Struct, frozen=True, kw_only=True):
 async def get_jobs(call: Call) -> Response:
     """Answer GET /api/jobs."""
     query = call.request.query_params
-    order, direction = query.get("sort_by", "created_at"), query.get("sort_order", "desc")
+    order = query.get("sort_by", "created_at").lower()
+    direction = query.get("sort_order", "desc").lower()
     if order not in ORDERS or direction not in ("asc", "desc"):
         words = f"sort_by is one of {', '.join(ORDERS)}, sort_order is asc or desc"
         raise Problem(400, "invalid_request", words)
-    limit = whole_number(call, "limit", 0) or None
+    limit = whole_number(call, "limit", JOBS_LIMIT)
+    if not limit:
+        raise Problem(400, "invalid_request", "limit must be a positive whole number")
     offset, workflow_id = whole_number(call, "offset", 0), query.get("workflow_id")
     jobs = await _selected(call, _statuses(query.get("status", "")))
     items = await _items(call, jobs) if workflow_id else None
@@ -113,13 +118,16 @@ async def get_jobs(call: Call) -> Response:
     part = jobs[offset:][:limit]
     items = items or await _items(call, part)
     pagination = Pagination(
-        offset=offset, limit=limit, total=len(jobs), has_more=offset + len(part) < len(jobs)
+        offset=offset,
+        limit=limit if "limit" in query else None,
+        total=len(jobs),
+        has_more=offset + len(part) < len(jobs),
     )
     return json_answer(JobList(jobs=[items[job.job_id] for job in part], pagination=pagination))
 
 
 def _statuses(text: str) -> tuple[str, ...]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
+    words = [word.strip().lower() for word in text.split(",") if word.strip()]
     if odd := [word for word in words if word not in STATUSES]:
         known = ", ".join(STATUSES)
         raise Problem(400, "invalid_request", f"no status is {odd[0][:50]!r}; there are: {known}")
@@ -128,10 +136,16 @@ def _statuses(text: str) -> tuple[str, ...]:
 
 async def _selected(call: Call, statuses: tuple[str, ...]) -> list[Job]:
     selects = JobFilter(user=call.caller.scope, statuses=statuses)
-    everfold = call.gateway.everfold
-    jobs = (await everfold.page(selects, None, JOBS_LIMIT)).jobs
+    everfold, found = call.gateway.everfold, list[Job]()
     hidden = await hidden_of(everfold.log, own_user(call) or "")
-    return [job for job in jobs if not job.is_terminal or job not in hidden]
+    cursor: str | None = None
+    for _ in range(PAGES_LIMIT):
+        page = await everfold.page(selects, cursor, JOBS_LIMIT)
+        found += [job for job in page.jobs if not job.is_terminal or is_left(job, hidden)]
+        cursor = page.cursor
+        if cursor is None or len(found) >= JOBS_LIMIT:
+            break
+    return found[:JOBS_LIMIT]
 
 
 async def _items(call: Call, jobs: list[Job]) -> dict[str, JobItem]:
@@ -144,7 +158,7 @@ async def _items(call: Call, jobs: list[Job]) -> dict[str, JobItem]:
 
 def job_item(job: Job, prompt_id: str, extra_data: Mapping[str, object]) -> JobItem:
     """Return a job as lists of jobs show it."""
-    previews, count = _previews(job)
+    previews = previews_of(shown_outputs(job))
     return JobItem(
         id=prompt_id,
         status=WORDS[job.status],
@@ -155,33 +169,11 @@ def job_item(job: Job, prompt_id: str, extra_data: Mapping[str, object]) -> JobI
         execution_error=(
             execution_error(job, prompt_id) if job.status in STATUSES["failed"] else UNSET
         ),
-        outputs_count=count,
-        previewable_outputs_count=len(previews),
-        preview_output=_best(previews),
+        outputs_count=previews.count,
+        previewable_outputs_count=previews.shown_count,
+        preview_output=UNSET if previews.best is None else previews.best,
         workflow_id=_workflow_id(extra_data),
     )
-
-
-def _previews(job: Job) -> tuple[list[dict[str, object]], int]:
-    """Return the files that can be shown, and how many outputs there are in all."""
-    found, count = list[dict[str, object]](), 0
-    for node, output in shown_outputs(job).items():
-        for kind, value in output.items():
-            if kind == "animated" or not isinstance(value, list):
-                continue
-            count += len(value)
-            if kind in PREVIEWABLE:
-                found += [
-                    {**one, "nodeId": node, "mediaType": kind}
-                    for one in value
-                    if isinstance(one, dict) and "filename" in one
-                ]
-    return found, count
-
-
-def _best(previews: list[dict[str, object]]) -> dict[str, object] | UnsetType:
-    saved = [one for one in previews if one.get("type") == "output"]
-    return (saved or previews)[0] if previews else UNSET
 
 
 def _workflow_id(extra_data: Mapping[str, object]) -> str | UnsetType:
@@ -216,8 +208,11 @@ async def cancel_job(call: Call) -> Response:
 
 async def cancel_jobs(call: Call) -> Response:
     """Answer POST /api/jobs/cancel."""
-    body = await body_of(call)
-    count = await cancel_all(call, await named_jobs(call, body.get("job_ids")), "cancelled")
+    named = (await body_of(call)).get("job_ids")
+    if not isinstance(named, list) or not all(map(is_prompt_id, named)):
+        why = "job_ids must be a list of job ids: UUIDs in lower case with hyphens"
+        raise Problem(400, "invalid_request", why)
+    count = await cancel_all(call, await named_jobs(call, named), "cancelled")
     return json_answer(Cancelled(cancelled=count > 0))
 
 
