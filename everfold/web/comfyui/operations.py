@@ -148,7 +148,7 @@ SERVER: tuple[Operation, ...] = (
         answers={200: dict[str, object]},
     ),
     Operation(
-        method="GET", path="/object_info/{class_type}", answer=object_info.get_object_info_of,
+        method="GET", path="/object_info/{class_type:text}", answer=object_info.get_object_info_of,
         name="comfyui_object_info_of", role="reader", summary="Describe one node class.",
         parameters=(Parameter(name="class_type", place="path", is_required=True),),
         answers={200: dict[str, object]},

@@ -195,6 +195,10 @@ async def test_settings_are_written_one_by_one_or_together(client: httpx.AsyncCl
     whole = {"Comfy.ColorPalette": "dark", "Comfy.A": {"x": [1, None]}, "Comfy.B": False}
     assert (await client.get("/settings")).json() == whole
     assert (await client.get("/api/settings/Comfy.A")).json() == {"x": [1, None]}
+    path = "/api/settings/pack%2FColor%20of%20links"
+    assert (await client.post(path, json=7)).status_code == 200
+    assert (await client.get(path)).json() == 7
+    assert (await client.get("/settings")).json()["pack/Color of links"] == 7
     none = await client.get("/api/settings/Comfy.C")
     assert (none.status_code, none.json()) == (200, None)
 

@@ -51,7 +51,7 @@ FRONT_END: tuple[Operation, ...] = (
         summary="Return all settings of the caller.",
     ),
     Operation(
-        method="GET", path="/settings/{id}", answer=get_setting, name="comfyui_setting",
+        method="GET", path="/settings/{id:text}", answer=get_setting, name="comfyui_setting",
         role="reader", answers={200: JSON},
         summary="Return one setting of the caller, null where there is none.",
     ),
@@ -61,7 +61,7 @@ FRONT_END: tuple[Operation, ...] = (
         summary="Write some settings of the caller; others stay.",
     ),
     Operation(
-        method="POST", path="/settings/{id}", answer=post_setting, name="comfyui_write_setting",
+        method="POST", path="/settings/{id:text}", answer=post_setting, name="comfyui_write_setting",
         body=object, answers={200: None},
         summary="Write one setting of the caller.",
     ),
