@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import cast
 
 from everfold.client import Everfold
@@ -15,6 +14,7 @@ from everfold.projector.reading.queries import get
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import CorruptLog, JobUnknown
 from everfold.streams.redis.redis_errors import commands
+from everfold.web.comfyui.jobs.open_jobs import open_jobs
 
 AT_ONCE = 500
 """Jobs of one trip to Redis."""
@@ -82,17 +82,12 @@ async def held_jobs(everfold: Everfold) -> list[Job]:
 
     Raises a leaf of Unavailable.
     """
-    read = partial(_open_jobs, everfold, None)
-    found = [*await read(("running", "canceling")), *await read(("queued",))]
+    found = await open_jobs(everfold, None, HELD_READ)
     return [job for job in await newest(everfold.log, found) if job.owner]
 
 
 async def open_jobs_of(everfold: Everfold, user: str) -> tuple[list[Job], bool]:
     """Return open jobs of a user, and whether there are more. Raises a leaf of Unavailable."""
-    found = await _open_jobs(everfold, user, OPEN_STATUSES)
+    selects = JobFilter(user=user, statuses=OPEN_STATUSES)
+    found = (await everfold.page(selects, None, HELD_READ)).jobs
     return await newest(everfold.log, found), len(found) >= HELD_READ
-
-
-async def _open_jobs(everfold: Everfold, user: str | None, statuses: Sequence[str]) -> list[Job]:
-    selects = JobFilter(user=user, statuses=tuple(statuses))
-    return (await everfold.page(selects, None, HELD_READ)).jobs

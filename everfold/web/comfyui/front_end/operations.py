@@ -61,8 +61,8 @@ FRONT_END: tuple[Operation, ...] = (
         summary="Write some settings of the caller; others stay.",
     ),
     Operation(
-        method="POST", path="/settings/{id:text}", answer=post_setting, name="comfyui_write_setting",
-        body=object, answers={200: None},
+        method="POST", path="/settings/{id:text}", answer=post_setting,
+        name="comfyui_write_setting", body=object, answers={200: None},
         summary="Write one setting of the caller.",
     ),
     Operation(

@@ -17,6 +17,7 @@ from everfold.streams.errors import JobUnknown
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.web.bodies import json_answer, read_body
 from everfold.web.comfyui.jobs.found import find, own_user
+from everfold.web.comfyui.jobs.open_jobs import RUNNING, open_jobs
 from everfold.web.comfyui.jobs.shown_job import number_of
 from everfold.web.comfyui.jobs.shown_prompts import Item
 from everfold.web.comfyui.jobs.submit import body_of
@@ -57,18 +58,16 @@ class Remaining(Struct, frozen=True, kw_only=True):
 
 async def get_queue(call: Call) -> Response:
     """Answer GET /queue."""
-    running = sorted(await _open_jobs(call, ("running", "canceling")), key=number_of)
-    pending = sorted(await _open_jobs(call, ("queued",)), key=number_of)
+    jobs = sorted(
+        await open_jobs(call.gateway.everfold, call.caller.scope, ITEMS_LIMIT), key=number_of
+    )
+    running = [job for job in jobs if job.status in RUNNING][:ITEMS_LIMIT]
+    pending = [job for job in jobs if job.status == "queued"][:ITEMS_LIMIT]
     with_graphs = {job.job_id for job in (*running[:GRAPHS_LIMIT], *pending[:GRAPHS_LIMIT])}
     shown = call.gateway.shown_prompts
     items = await shown.items([*running, *pending], call.caller.user, with_graphs)
     body = Queue(queue_running=items[: len(running)], queue_pending=items[len(running) :])
     return json_answer(body)
-
-
-async def _open_jobs(call: Call, statuses: tuple[str, ...]) -> list[Job]:
-    selects = JobFilter(user=call.caller.scope, statuses=statuses)
-    return (await call.gateway.everfold.page(selects, None, ITEMS_LIMIT)).jobs
 
 
 async def get_prompt(call: Call) -> Response:
@@ -80,7 +79,8 @@ async def get_prompt(call: Call) -> Response:
 async def open_count(call: Call) -> int:
     """Return how many jobs of the caller wait or run. Exact up to ITEMS_LIMIT, which is the most
     that it says."""
-    return len(await _open_jobs(call, OPEN_STATUSES))
+    selects = JobFilter(user=call.caller.scope, statuses=OPEN_STATUSES)
+    return len((await call.gateway.everfold.page(selects, None, ITEMS_LIMIT)).jobs)
 
 
 async def post_queue(call: Call) -> Response:

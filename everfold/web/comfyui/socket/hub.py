@@ -21,6 +21,7 @@ from everfold.streams.errors import EverfoldError
 from everfold.streams.events.event import Started, Submitted
 from everfold.streams.events.record import Recorded
 from everfold.web.caller import Caller
+from everfold.web.comfyui.jobs.open_jobs import open_jobs
 from everfold.web.comfyui.jobs.shown_job import CLIENT_ID, client_id_of
 from everfold.web.comfyui.prompt_ids import prompt_id_of
 from everfold.web.comfyui.socket.frames import Frame, status
@@ -102,12 +103,11 @@ class Hub:
     async def catch_up(self, member: Member) -> None:
         """Follow the open jobs that a socket's client submitted before it connected."""
         try:
-            for statuses in (("running", "canceling"), ("queued",)):
-                selects = JobFilter(user=member.caller.user, statuses=statuses)
-                page = await self._everfold.page(selects, None, MOST_COUNTED)
-                for job in page.jobs:
-                    if client_id_of(job) == member.client_id:
-                        await self._follow_open(job.job_id, member.client)
+            jobs = await open_jobs(self._everfold, member.caller.user, MOST_COUNTED)
+            # What runs comes first: of what waits nothing is told yet.
+            for job in sorted(jobs, key=lambda job: job.status == "queued"):
+                if client_id_of(job) == member.client_id:
+                    await self._follow_open(job.job_id, member.client)
         except EverfoldError as error:
             logger.warning("socket_behind why=%r", str(error))
 
