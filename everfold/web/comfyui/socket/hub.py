@@ -22,10 +22,16 @@ from everfold.streams.events.event import Started, Submitted
 from everfold.streams.events.record import Recorded
 from everfold.web.caller import Caller
 from everfold.web.comfyui.jobs.open_jobs import open_jobs
-from everfold.web.comfyui.jobs.shown_job import CLIENT_ID, client_id_of
+from everfold.web.comfyui.jobs.shown_job import client_id_of
 from everfold.web.comfyui.prompt_ids import prompt_id_of
 from everfold.web.comfyui.socket.frames import Frame, status
-from everfold.web.comfyui.socket.open_jobs import MOST_COUNTED, OpenJobs, Scope
+from everfold.web.comfyui.socket.open_jobs import (
+    MOST_COUNTED,
+    Client,
+    OpenJobs,
+    Scope,
+    client_of,
+)
 from everfold.web.comfyui.socket.outbox import Outbox
 from everfold.web.comfyui.socket.prompt import Prompt, StatusDue
 from everfold.web.feeds.feeds import Feeds
@@ -36,9 +42,6 @@ logger = get_logger("everfold.web")
 
 MOST_PROMPTS = 10_000
 """Jobs that are followed for clients. Of others a client learns from the history."""
-
-Client = tuple[str, str]
-"""User and client id."""
 
 
 class Member(Struct, frozen=True, eq=False):
@@ -108,6 +111,9 @@ class Hub:
             for job in sorted(jobs, key=lambda job: job.status == "queued"):
                 if client_id_of(job) == member.client_id:
                     await self._follow_open(job.job_id, member.client)
+            # Submitted elsewhere a moment ago: no list has it yet.
+            for job_id in self._jobs.seen_of(member.client):
+                await self._follow_open(job_id, member.client)
         except EverfoldError as error:
             logger.warning("socket_behind why=%r", str(error))
 
@@ -151,8 +157,7 @@ class Hub:
             self._everfold._shown.note(record.job_id, record.seq, record.entry_id)
             self._tell_status(changed)
         if isinstance(event, Submitted):
-            client_id = event.metadata.get(CLIENT_ID)
-            client = (event.user, client_id if isinstance(client_id, str) else "")
+            client = client_of(event)
             if client in self._members and not is_followed:
                 self._follow_new(record, client)
 

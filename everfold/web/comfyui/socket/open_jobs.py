@@ -7,10 +7,12 @@ so that a projection that is behind counts no job twice and none that has ended.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TypeVar
 
 from everfold.streams.events.codec import Unreadable
 from everfold.streams.events.event import Submitted, closing_status
 from everfold.streams.events.record import Recorded
+from everfold.web.comfyui.jobs.shown_job import CLIENT_ID
 
 MOST_COUNTED = 1_000
 """The most that is said, as GET /prompt does."""
@@ -19,14 +21,18 @@ MOST_SEEN = 50_000
 
 Scope = str | None
 """A user; None for all."""
+Client = tuple[str, str]
+"""User and client id."""
+
+T = TypeVar("T")
 
 
 class OpenJobs:
     """The open jobs of the scopes that were loaded."""
 
     def __init__(self) -> None:
-        self._open: dict[str, str] = {}
-        """Job -> user, of those whose beginning was seen."""
+        self._open: dict[str, Client] = {}
+        """Those whose beginning was seen -> whose they are."""
         self._ended: dict[str, None] = {}
         self._of_scope: dict[Scope, set[str]] = {}
 
@@ -36,7 +42,7 @@ class OpenJobs:
         if isinstance(event, Unreadable):
             return []
         if isinstance(event, Submitted):
-            _keep(self._open, record.job_id, event.user)
+            _keep(self._open, record.job_id, client_of(event))
             scopes = [scope for scope in self._of_scope if scope in (None, event.user)]
             changed = [one for one in scopes if record.job_id not in self._of_scope[one]]
             for scope in changed:
@@ -59,8 +65,12 @@ class OpenJobs:
 
     def load(self, scope: Scope, found: Collection[str]) -> None:
         """Begin to count a scope, of which a list found these open jobs."""
-        seen = {job for job, user in self._open.items() if scope in (None, user)}
+        seen = {job for job, (user, _) in self._open.items() if scope in (None, user)}
         self._of_scope[scope] = {job for job in found if job not in self._ended} | seen
+
+    def seen_of(self, client: Client) -> list[str]:
+        """Return the open jobs of a client whose beginning was seen."""
+        return [job for job, found in self._open.items() if found == client]
 
     def forget(self, scope: Scope) -> None:
         """Count a scope no more."""
@@ -71,7 +81,13 @@ class OpenJobs:
         return min(len(self._of_scope.get(scope, ())), MOST_COUNTED)
 
 
-def _keep(kept: dict[str, str] | dict[str, None], job_id: str, value: str | None) -> None:
-    kept[job_id] = value  # type: ignore[assignment]  # each with values of its own
+def client_of(event: Submitted) -> Client:
+    """Return whose a job is."""
+    client_id = event.metadata.get(CLIENT_ID)
+    return event.user, client_id if isinstance(client_id, str) else ""
+
+
+def _keep(kept: dict[str, T], job_id: str, value: T) -> None:
+    kept[job_id] = value
     if len(kept) > MOST_SEEN:
         del kept[next(iter(kept))]

@@ -1,4 +1,4 @@
-"""A job that starts while somebody looks for it is found as what waits, or as what runs."""
+"""A job that starts while somebody looks for it, or of which no list tells yet, is found."""
 
 from __future__ import annotations
 
@@ -50,6 +50,24 @@ def starts_after_look(
     monkeypatch.setattr(site.everfold, "page", page)
 
 
+async def test_who_connects_to_a_gateway_that_no_list_tells_of_its_job_is_told_of_it(
+    site: Site,
+) -> None:
+    log = site.everfold.log
+    async with Everfold.connect(log.url, namespace=log.keys.namespace) as elsewhere:
+        lease = await submitted(elsewhere)
+        await eventually(lambda: site.gateway.hub._jobs.seen_of(("", "ada")), 10)
+        await connects_and_is_told(site, lease)
+
+
+async def connects_and_is_told(site: Site, lease: Lease) -> None:
+    async with connected(site.url, "ada") as client:
+        await eventually(lambda: lease.job_id in site.gateway.hub._followed, 10)
+        error = Failed(failure=Failure(code="node_error", message="no"))
+        await site.everfold.log.append(lease.job_id, error, epoch=lease.epoch, holder=lease.runner)
+        await client.until_over(within_s=10)
+
+
 @pytest.mark.parametrize("number", [1, 2])
 async def test_who_connects_while_its_job_starts_is_told_of_it(
     site: Site, monkeypatch: pytest.MonkeyPatch, number: int
@@ -57,11 +75,7 @@ async def test_who_connects_while_its_job_starts_is_told_of_it(
     lease = await submitted(site.everfold)
     starts_after_look(site, lease, monkeypatch, number)
 
-    async with connected(site.url, "ada") as client:
-        await eventually(lambda: lease.job_id in site.gateway.hub._followed, 10)
-        error = Failed(failure=Failure(code="node_error", message="no"))
-        await site.everfold.log.append(lease.job_id, error, epoch=lease.epoch, holder=lease.runner)
-        await client.until_over(within_s=10)
+    await connects_and_is_told(site, lease)
 
 
 async def test_the_queue_has_a_job_that_starts_while_it_is_read(
