@@ -24,8 +24,8 @@ from everfold.simulator.queue import Item
 from everfold.simulator.sockets import Sockets
 from everfold.simulator.validation import links
 
-SENDS = "SaveImageWebsocket"
-"""The node class whose previews are its outputs."""
+SENDS = ("SaveImageWebsocket", "ETN_SendImageWebSocket", "SwarmSaveImageWS")
+"""The node classes whose previews are their outputs."""
 
 OOM_ADVICE = (
     "\nThis error means you ran out of memory on your GPU.\n\nTIPS: If the workflow worked before "
@@ -117,7 +117,7 @@ class Run:
                 node = self._graph[node_id]
                 below = {name: sign(link.source) for name, link in links(node).items()}
                 told = json.dumps([node["class_type"], node["inputs"], below, self._files(node)])
-                if node["class_type"] == SENDS:
+                if node["class_type"] in SENDS:
                     told += self.prompt_id  # it is executed each time: nobody has its pictures
                 # A digest: texts within texts would double with each level of the graph.
                 found[node_id] = hashlib.sha256(told.encode()).hexdigest()
@@ -267,7 +267,7 @@ class Run:
 
     async def preview(self, image: bytes, kind: int) -> None:
         """Send a preview of the node that runs."""
-        if self._graph[self._node]["class_type"] == SENDS:
+        if self._graph[self._node]["class_type"] in SENDS:
             self._written.sent(self.prompt_id, self._node, image)
         await self._sockets.preview(self.client, image, kind, self._node, self.prompt_id)
 

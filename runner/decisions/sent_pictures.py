@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from everfold.runner.backend import SentPictures
 
-CLASSES = frozenset(("SaveImageWebsocket",))
-"""Node classes whose previews are their outputs."""
+CLASSES = frozenset(("SaveImageWebsocket", "ETN_SendImageWebSocket", "SwarmSaveImageWS"))
+"""Node classes whose previews are their outputs: ComfyUI's own, krita's and SwarmUI's."""
 
 PICTURES_LIMIT = 300
 """Pictures of one attempt that are kept: as many as an event can name of one node."""

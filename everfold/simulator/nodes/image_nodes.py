@@ -98,6 +98,19 @@ async def _save_websocket(run: NodeRun, inputs: Inputs) -> Result:
     return Result(ui={})
 
 
+async def _send_to_krita(run: NodeRun, inputs: Inputs) -> Result:
+    told = {"source": "websocket", "content-type": "image/png", "type": "output"}
+    await _save_websocket(run, inputs)
+    return Result(ui={"images": [told for _ in batch(inputs, "images")]})
+
+
+async def _send_to_swarm(run: NodeRun, inputs: Inputs) -> Result:
+    for step, image in enumerate(batch(inputs, "images")):
+        await run.progress(step, _SWARM_SIGN)
+        await run.preview(images.encoded(image, "PNG"), PNG)
+    return Result(ui={})
+
+
 async def _save_animated_webp(run: NodeRun, inputs: Inputs) -> Result:
     prefix, pictures = str(inputs["filename_prefix"]), batch(inputs, "images")
     saved = run.folders.save_animated(prefix, pictures, "webp")
@@ -115,6 +128,9 @@ async def _preview_any(run: NodeRun, inputs: Inputs) -> Result:
 
 
 _SCALING, _EXTRAS, _ANIMATION = "image/upscaling", "comfy_extras.nodes_images", "image/animation"
+_SWARM_SIGN = 12_345
+"""Steps of a node by which SwarmUI knows that its pictures are results."""
+
 _FPS = real(6.0, 0.01, 1000.0, 0.01)
 
 IMAGE_NODES: dict[str, Node] = {
@@ -204,6 +220,20 @@ IMAGE_NODES: dict[str, Node] = {
         module="custom_nodes.websocket_image_save",
         category="api/image",
         action=_save_websocket,
+    ),
+    "ETN_SendImageWebSocket": Node(
+        {"images": IMAGE, "format": (["PNG", "JPEG"], {"default": "PNG"})},
+        is_output=True,
+        module="custom_nodes.comfyui-tooling-nodes",
+        category="external_tooling",
+        action=_send_to_krita,
+    ),
+    "SwarmSaveImageWS": Node(
+        {"images": IMAGE},
+        is_output=True,
+        module="custom_nodes.SwarmComfyCommon",
+        category="SwarmUI/images",
+        action=_send_to_swarm,
     ),
     "SaveAnimatedWEBP": Node(
         {

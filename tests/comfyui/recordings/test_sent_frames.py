@@ -12,7 +12,7 @@ from everfold.runner.comfyui.sightings import Sightings
 PLAN = {
     "1": Node("KSampler", (), 20.0),
     "2": Node("SaveImageWebsocket", ("1",), 1.0),
-    "3": Node("SaveImageWebsocket", ("1",), 1.0),
+    "3": Node("ETN_SendImageWebSocket", ("1",), 1.0),
 }
 START = said.ExecutionStart(prompt_id="p")
 SUCCESS = said.ExecutionSuccess(prompt_id="p")

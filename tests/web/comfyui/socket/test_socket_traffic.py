@@ -154,23 +154,36 @@ async def test_a_client_that_says_so_gets_previews_with_what_they_are_of(site: S
     assert first[8 + size :].startswith(b"\xff\xd8")
 
 
-async def test_pictures_that_are_outputs_come_once_each_before_the_end(site: Site) -> None:
+@pytest.mark.parametrize(
+    ("kind", "inputs", "told"),
+    [
+        ("SaveImageWebsocket", {}, 0),
+        ("ETN_SendImageWebSocket", {"format": "PNG"}, 1),
+        ("SwarmSaveImageWS", {}, 0),
+    ],
+)
+async def test_pictures_that_are_outputs_come_once_each_before_the_end(
+    site: Site, client: httpx.AsyncClient, kind: str, inputs: dict[str, object], told: int
+) -> None:
     await site.stack.runner(await site.stack.comfy(), assets=site.everfold.assets.url)
     image = {"width": 16, "height": 16, "batch_size": 3, "color": 77}
     graph = {
         "1": {"class_type": "EmptyImage", "inputs": image},
-        "2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}},
+        "2": {"class_type": kind, "inputs": {"images": ["1", 0], **inputs}},
     }
-    async with connected(site.url, "ada") as client:
-        await site.everfold.submit(graph, metadata={"client_id": "ada"})
-        await client.until_over()
+    async with connected(site.url, "ada") as socket:
+        job = await site.everfold.submit(graph, metadata={"client_id": "ada"})
+        await socket.until_over()
 
-    kinds = [kind for kind, _ in client.messages]
-    assert len(client.of("binary")) == 3
-    assert all(data["bytes"][8:12] == b"\x89PNG" for data in client.of("binary"))
-    node = max(at for at, (kind, d) in enumerate(client.messages) if d.get("node") == "2")
-    assert node < kinds.index("binary") < kinds.index("execution_success")
-    assert client.of("executed") == []
+    kinds = [kind for kind, _ in socket.messages]
+    assert len(socket.of("binary")) == 3
+    assert all(data["bytes"][8:12] == b"\x89PNG" for data in socket.of("binary"))
+    of_node = [at for at, (kind, d) in enumerate(socket.messages) if d.get("node") == "2"]
+    runs = max(at for at in of_node if kinds[at] != "executed")
+    assert runs < kinds.index("binary") < kinds.index("execution_success")
+    assert len(socket.of("executed")) == told
+    shown = (await client.get(f"/api/v2/jobs/{job.job_id}")).json()["outputs"]
+    assert [one["type"] for one in shown].count("image") == 3
 
 
 @pytest.mark.parametrize(
