@@ -1,4 +1,5 @@
-"""Jobs that wait for a time: let them wait for a runner when it has come.
+"""Jobs that wait for a time: let them wait for a runner when it has come, end those that are
+overdue.
 
 Rule: nothing is moved by a clock that this process cannot explain. A job that waits for a runner
 that can read it is moved for one that reads something else than those before it.
@@ -6,14 +7,31 @@ that can read it is moved for one that reads something else than those before it
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from typing import cast
 
 from msgspec import Struct
 
-from everfold.streams.appending.log import Log
+from everfold.streams.appending.job_page import job_page
+from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.connections.steady_clock import steady_s
+from everfold.streams.errors import JobClosed, JobLeased, JobUnknown, WrongExpectedSequence
+from everfold.streams.events.codec import Unreadable
+from everfold.streams.events.event import (
+    Canceled,
+    CancelRequested,
+    Expired,
+    Progressed,
+    Retried,
+    Started,
+    Submitting,
+)
+from everfold.streams.events.record import Recorded
 from everfold.streams.leases.server_clock import ServerClock
 from everfold.streams.redis import scripts
+from everfold.streams.redis.redis_errors import command
+from everfold.streams.redis.retry import with_retry
 
 PROMOTE_LIMIT = 500
 """Jobs moved from later to those that wait for a runner in one call."""
@@ -96,3 +114,50 @@ class DueJobs:
         )
         self._blocked_page[partition] = int(reply[0])
         return BlockedPage(int(reply[1]), tuple(cast("bytes", job).decode() for job in reply[2:]))
+
+
+async def end_overdue(log: Log, job_id: str) -> None:
+    """End a job that waits past its deadline; one that has started has met it, and waits on.
+
+    A runner of Everfold does the same by itself. One that cannot be read is left to a runner that
+    can; what was claimed or has ended in the meantime stays as it is. Raises a leaf of
+    Unavailable, a leaf of CorruptLog where its keys hold something else.
+    """
+    if await command(log.redis, "HGET", log.keys.head(job_id), "blocked"):
+        return
+    records = await _newest_first(log, job_id)
+    if not records or any(isinstance(record.event, Unreadable) for record in records):
+        return
+    if (end := _end_of(records)) is None:
+        key = log.keys.deadlines(log.keys.partition_of(job_id))
+        await command(log.redis, "ZREM", key, job_id)
+        return
+    with suppress(JobLeased, JobClosed, JobUnknown, WrongExpectedSequence):
+        await log.append(job_id, end, epoch=UNLEASED, expected=records[0].seq)
+
+
+async def _newest_first(log: Log, job_id: str) -> list[Recorded]:
+    """Return a job's events, none where some of them are not in the log."""
+    found, at = list[Recorded](), ""
+    while True:
+        page = await with_retry(
+            partial(job_page, log.redis, log.keys, job_id, at, 0), log.retry_for_s
+        )
+        found += page.events
+        at = page.following
+        if page.outcome != b"page":
+            return []
+        if not at:
+            return found
+
+
+def _end_of(newest_first: list[Recorded]) -> Canceled | Expired | None:
+    """Return how the job ends, None where its queue deadline is met."""
+    events = [record.event for record in newest_first]
+    for event in events:
+        if isinstance(event, CancelRequested):
+            attempts = [other.attempt for other in events if isinstance(other, Submitting)]
+            return Canceled(reason=event.reason, attempt=max(attempts, default=0))
+    if any(isinstance(event, Started | Progressed | Retried) for event in events):
+        return None
+    return Expired(reason="queue_deadline")

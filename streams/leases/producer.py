@@ -16,12 +16,13 @@ import anyio
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.many.appends import AppendOutcome, ToAppend, append_all
 from everfold.streams.appending.outcomes import Appended, Lease, LeaseOver, Renewed
-from everfold.streams.errors import OUTAGES, InvalidName
+from everfold.streams.errors import OUTAGES, CorruptLog, InvalidName
 from everfold.streams.events.checks import check_list, check_name, check_texts
 from everfold.streams.events.event import Event, Released, Retried, Terminal
 from everfold.streams.events.ranges import check_number
 from everfold.streams.layout.copies import COMPARE_EVERY_S, repair_copies
 from everfold.streams.leases.dispatch import LEASE_TTL_S, Dispatch
+from everfold.streams.leases.due_jobs import end_overdue
 from everfold.streams.leases.fairness import all_lanes, rotated
 from everfold.streams.leases.full_lines import LINES_ASKED, passing_over, to_ask
 from everfold.streams.leases.registry import note_process
@@ -67,6 +68,8 @@ class Producer:
     async def claim(self, most: int = 1, wait_s: float = 0.0) -> list[Lease]:
         """Lease up to `most` jobs: orphaned ones first, then waiting ones.
 
+        Before that, jobs whose time has come are let wait, and waiting ones end that are past
+        their queue deadline or are to be canceled.
         Waits up to `wait_s` seconds for the first; [] when none came. Read the job's events before
         working on it: a job that had an owner before may still run somewhere. Raises a leaf of
         Unavailable; then jobs may have been leased, and `own_leases` names them. Raises
@@ -77,6 +80,8 @@ class Producer:
         give_up_at_s = anyio.current_time() + wait_s
         while True:
             await self._note()
+            # What is due where nobody answers is seen to later.
+            await each(self.log, self._promote, self._partitions(), grace_s=GRACE_S)
             leases = await self._orphans(most)
             if len(leases) < most:
                 leases += await self._waiting(most - len(leases))
@@ -95,6 +100,12 @@ class Producer:
             self._compared_at_s = now_s
             with suppress(*OUTAGES):  # what does not answer is compared another time
                 await repair_copies(self.log)
+
+    async def _promote(self, partition: int) -> None:
+        for job_id in (await self.dispatch.promote(partition)).overdue:
+            # One whose keys are damaged holds back no other one.
+            with suppress(CorruptLog):
+                await end_overdue(self.log, job_id)
 
     async def _orphans(self, most: int) -> list[Lease]:
         leases: list[Lease] = []
@@ -117,8 +128,6 @@ class Producer:
 
     async def _waiting(self, most: int) -> list[Lease]:
         self._turn += 1
-        # What is due where nobody answers is promoted later.
-        await each(self.log, self.dispatch.promote, self._partitions(), grace_s=GRACE_S)
         leases: list[Lease] = []
         for queue in rotated(self.queues, self._turn):
             if len(leases) < most:
