@@ -42,7 +42,7 @@ from everfold.streams.errors import CorruptLog, InvalidName, JobClosed, JobLease
 from everfold.streams.events.checks import check_job, check_text
 from everfold.streams.events.event import Canceled, CancelRequested, Outputs
 from everfold.streams.events.limits import REASON_LIMIT
-from everfold.streams.events.ranges import check_number
+from everfold.streams.events.ranges import whole_number
 from everfold.streams.events.record import Recorded
 from everfold.streams.leases.backends import give_up_attempt
 from everfold.streams.reading.reader import job_events, tail
@@ -173,8 +173,8 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
         that has expired is folded from the log. Raises JobUnknown, or BrokenChain when events
         that are needed for that were trimmed.
         """
-        check_number("at_least_seq", at_least_seq)
-        at_least_seq = max(at_least_seq, self._shown.seq_of(check_job(job_id)))
+        job_id, at_least_seq = check_job(job_id), whole_number("at_least_seq", at_least_seq)
+        at_least_seq = max(at_least_seq, self._shown.seq_of(job_id))
         return await self._opened(await get(self.log, job_id, at_least_seq))
 
     async def find(self, part: str) -> str:
@@ -302,6 +302,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
         The list begins later where the log was trimmed; `everfold events` reads the archive, too.
         An event of an unknown type is an `Unreadable`. Raises JobUnknown.
         """
+        job_id = check_job(job_id)
         return await self.log.opened_records(await job_events(self.log, job_id, after_seq))
 
     @contextlib.asynccontextmanager
@@ -348,7 +349,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
         as it is. Raises JobUnknown, or what `get` raises where the cancel is in the log, but the
         state cannot be read here.
         """
-        check_text("reason", reason, most=REASON_LIMIT)
+        job_id, reason = check_job(job_id), check_text("reason", reason, most=REASON_LIMIT)
         with contextlib.suppress(JobClosed):
             await self.log.append(job_id, CancelRequested(reason=reason), epoch=0)
             await self._end_if_blocked(job_id)
@@ -374,7 +375,7 @@ class Everfold(Submitting, ManyJobs, OutputReading, Operations, QueueOperations,
         attempt.
         """
         job = await self.get(job_id)
-        await give_up_attempt(self.log, job_id, 0 if job.is_terminal else job.attempt)
+        await give_up_attempt(self.log, job.job_id, 0 if job.is_terminal else job.attempt)
         return job
 
 

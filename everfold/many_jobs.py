@@ -148,7 +148,7 @@ class ManyJobs:
         self: Client, jobs: JobFilter | Sequence[str], reason: str = ""
     ) -> ManyDone:
         """Request jobs to be stopped: those of a filter that are open, or those of these ids."""
-        check_text("reason", reason, most=REASON_LIMIT)
+        reason = check_text("reason", reason, most=REASON_LIMIT)
         chosen = await _chosen(self, jobs, OPEN_STATUSES)
         told = reason if self.log.sealing is None else "(sealed)"
         await note_act(

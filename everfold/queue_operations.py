@@ -97,7 +97,7 @@ class QueueOperations:
 
         A repeat replaces actor and reason. Raises QueueUnknown, which names the nearest one.
         """
-        check_text("reason", reason, most=REASON_LIMIT)
+        name, reason = check_name("queue", name), check_text("reason", reason, most=REASON_LIMIT)
         await self.log.make()
         await self._check_queue(name)
         await note_act(self.log, "pause_queue", name, reason)
@@ -108,6 +108,7 @@ class QueueOperations:
 
         Raises QueueUnknown, which names the nearest one.
         """
+        name = check_name("queue", name)
         await self._check_queue(name)
         await note_act(self.log, "resume_queue", name)
         return await resume_queue(self.log, name)
@@ -123,7 +124,7 @@ class QueueOperations:
         a submit beyond raises QueueFull) or "share" (turns of a user for one of others); `name`
         may be "*" for each one without a limit of its own. Raises InvalidName.
         """
-        await note_and_set(self.log, Limit(what, scope, name, number))
+        await note_and_set(self.log, check_limit(Limit(what, scope, name, number)))
 
     async def remove_limit(self, what: What, scope: Scope, name: str) -> bool:
         """Remove a limit. False when there was none."""
@@ -138,16 +139,18 @@ class QueueOperations:
         JobClosed, JobLeased for a job that a runner has, or InvalidName.
         """
         chosen = check_choice("priority", priority, PRIORITIES)
-        await get(self.log, check_job(job_id))
+        job_id = check_job(job_id)
+        await get(self.log, job_id)
         await note_act(self.log, "set_priority", job_id, chosen)
-        return await change_priority(self.log, job_id, priority)
+        return await change_priority(self.log, job_id, chosen)
 
     async def position(self, job_id: str) -> int | None:
         """Return how many jobs of its queue stand before a waiting job; None for any other job.
 
         Raises JobUnknown.
         """
-        found = await position(self.log, check_job(job_id))
+        job_id = check_job(job_id)
+        found = await position(self.log, job_id)
         if found is None:
             await get(self.log, job_id)
         return found
@@ -164,8 +167,7 @@ class QueueOperations:
         return await why(self.log, check_job(job_id))
 
     async def _check_queue(self, name: str) -> None:
-        """Raise QueueUnknown, or InvalidName, for a queue that neither jobs nor runners name."""
-        check_name("queue", name)
+        """Raise QueueUnknown for a queue that neither jobs nor runners name."""
         known = {DEFAULT_QUEUE, *await queue_names(self.log), *await serving_runners(self.log)}
         known |= {*await paused_queues(self.log)}
         if name not in known:

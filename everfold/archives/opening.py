@@ -10,7 +10,11 @@ from everfold.streams.archive.archive import Archive
 from everfold.streams.archive.folder import Folder, Store
 from everfold.streams.border.addresses import masked_address
 from everfold.streams.errors import Misconfigured
+from everfold.streams.events.checks import check_text
 from everfold.streams.redis.redis_errors import command
+
+ADDRESS_LIMIT = 4_096
+"""Letters of an archive's address: no path that a system opens is longer."""
 
 FIELD = "archive"
 """Field of the meta hash: the address of the archive."""
@@ -38,12 +42,13 @@ def open_store(url: str) -> Store:
     )
 
 
-async def known_archive(log: Log, given: str = "") -> Archive | None:
+async def known_archive(log: Log, given: str | None = "") -> Archive | None:
     """Return the archive at `given`, else the stored one, None when there is neither.
 
-    Raises Misconfigured for an address that cannot be used, or Unavailable.
+    Raises InvalidName for what is no text, Misconfigured for an address that cannot be used, or
+    Unavailable.
     """
-    url = given
+    url = check_text("archive", "" if given is None else given, most=ADDRESS_LIMIT)
     if not url:
         stored = cast("bytes | None", await command(log.redis, "HGET", log.keys.meta(), FIELD))
         url = (stored or b"").decode(errors="replace")

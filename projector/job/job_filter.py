@@ -53,16 +53,20 @@ class JobFilter(Struct, frozen=True, kw_only=True):
         """
         named = check_texts("statuses", self.statuses)
         statuses = tuple(check_choice("status", one, STATUSES) for one in dict.fromkeys(named))
-        for what in TEXTS:
-            text = getattr(self, what)
-            if text is not None:
-                check_text(what, text, most=BACKEND_LIMIT)
+        texts = {
+            what: check_text(what, text, most=BACKEND_LIMIT)
+            for what in TEXTS
+            if (text := getattr(self, what)) is not None
+        }
         if not isinstance(self.metadata, Mapping):
             raise InvalidName("metadata", self.metadata, "pass a mapping of names to texts")
-        for name, value in self.metadata.items():
-            check_text("name of metadata", name, most=BACKEND_LIMIT)
-            check_text("value of metadata", value, most=BACKEND_LIMIT)
-        return replace(self, statuses=statuses)
+        metadata = {
+            check_text("name of metadata", name, most=BACKEND_LIMIT): check_text(
+                "value of metadata", value, most=BACKEND_LIMIT
+            )
+            for name, value in self.metadata.items()
+        }
+        return replace(self, statuses=statuses, metadata=metadata, **texts)
 
     @property
     def may_be_open(self) -> bool:

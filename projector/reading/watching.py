@@ -20,9 +20,10 @@ from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import BrokenChain, CorruptLog, JobUnknown, UndecodableEvent
+from everfold.streams.events.checks import check_job
 from everfold.streams.events.codec import Unreadable, decode
 from everfold.streams.events.event import Progressed, closing_status
-from everfold.streams.events.ranges import check_number
+from everfold.streams.events.ranges import check_number, whole_number
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events, tail
 
@@ -116,7 +117,7 @@ class Watcher:
         Unavailable, and BrokenChain or UndecodableEvent at an event that is missing or cannot be
         read.
         """
-        check_number("after_seq", after_seq)
+        job_id, after_seq = check_job(job_id), whole_number("after_seq", after_seq)
         history = await self._events(job_id, 0)
         job = Job(job_id=job_id)
         for record in history:
@@ -221,6 +222,7 @@ class Watcher:
         Raises InvalidName, TimeoutError, JobUnknown, Unavailable, and BrokenChain where no event
         is left.
         """
+        job_id = check_job(job_id)
         check_number("timeout_s", timeout_s, "wait_timeout_s")
         with anyio.fail_after(timeout_s):
             while True:

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from everfold.streams.border.sealed_form import key_id_of, sealed_text
 from everfold.streams.connections.client import LedgerRedis
-from everfold.streams.errors import IdempotencyConflict, InvalidName
-from everfold.streams.events.checks import check_job_id, check_text
+from everfold.streams.errors import IdempotencyConflict
+from everfold.streams.events.checks import check_idempotency_key, check_job_id
 from everfold.streams.events.event import Submitted
 from everfold.streams.events.ids import job_id_for, new_job_id
 from everfold.streams.events.record import RawEntry, Recorded, recorded
@@ -46,8 +46,7 @@ def chosen_job_id(generation: str, user: str, job_id: str | None, key: str | Non
 
     Raises InvalidName or TooLarge.
     """
-    if key is not None and not check_text("idempotency key", key, least=1).strip():
-        raise InvalidName("idempotency key", key, "it must not be blank; leave it out instead")
+    key = check_idempotency_key(key)
     if job_id is not None:
         return check_job_id(job_id)
     return new_job_id() if key is None else job_id_for(generation, user, key)

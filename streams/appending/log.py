@@ -134,7 +134,7 @@ class Log(SealedContent):
         PartitionMismatch or NamespaceTooNew, a leaf of Unavailable when the server cannot answer;
         nothing stays open. In another event loop or process each call raises ClientShared.
         """
-        check_name("actor", actor)
+        actor = check_name("actor", actor)
         if not isinstance(cipher, Cipher | None):
             raise InvalidName("cipher", cipher, "pass what `everfold.environment_cipher` returns")
         asked = NONE.asked(replicas, replicas_within_s, replicas_for)
@@ -249,7 +249,7 @@ class Log(SealedContent):
         `trusted` saves a check of an event that typed code has built (see `encode_trusted`).
         Raises Refused.
         """
-        check_append(event, epoch, holder, expected)
+        job_id, epoch, holder, expected = check_append(job_id, event, epoch, holder, expected)
         event = self.stamp(event)
         effect = closing_status(event)
         if effect and epoch == 0:

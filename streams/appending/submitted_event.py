@@ -15,6 +15,7 @@ from everfold.streams.errors import InvalidName
 from everfold.streams.events.checks import (
     check_callback,
     check_choice,
+    check_idempotency_key,
     check_inputs,
     check_job,
     check_metadata,
@@ -75,7 +76,7 @@ def submitted_event(
         metadata=_metadata({} if metadata is None else metadata),
         policy=check_policy(policy) if policy is not None else Policy(),
         run_at_ms=run_at_ms,
-        idempotency_key=request.idempotency_key,
+        idempotency_key=check_idempotency_key(request.idempotency_key),
         batch=check_name("batch", request.batch) if request.batch != "" else UNSET,
         tags=check_tags(tags) or UNSET,
         rerun_of=check_job(request.rerun_of) if request.rerun_of != "" else UNSET,

@@ -25,7 +25,7 @@ from everfold.streams.events.checks import check_text
 from everfold.streams.events.event import AssetInput, Submitted
 from everfold.streams.events.json_text import decoder
 from everfold.streams.events.needs import Needs
-from everfold.streams.events.ranges import check_number
+from everfold.streams.events.ranges import check_number, whole_number
 from everfold.streams.events.workflow_check import CheckedWorkflow, check_workflow
 from everfold.streams.layout.reservations import USED_WITHIN_MS, Wanted
 from everfold.streams.redis import scripts
@@ -145,7 +145,7 @@ async def checked_job(log: Log, request: JobRequest) -> NewJob:
     event = submitted_event(request, graph, stored, given, await _run_at_ms(log, request))
     if (trace := caller_trace(request.traceparent)) is not None:
         event = structs.replace(event, trace=str(trace))
-    needs = graph.needs.with_labels(request.needs)
+    needs = graph.needs.with_labels(event.needs or ())
     return NewJob(job_id, log.stamp(event), stored, given.partner_keys, needs)
 
 
@@ -174,11 +174,13 @@ async def sealed_job(log: Log, new: NewJob) -> NewJob:
 
 async def _run_at_ms(log: Log, request: JobRequest) -> int | None:
     """Return the time before which the job does not run; a delay counts from the server's now."""
-    check_number("run_at_ms", request.run_at_ms)
+    run_at_ms = request.run_at_ms
+    if run_at_ms is not None:
+        run_at_ms = whole_number("run_at_ms", run_at_ms)
     check_number("delay_s", request.delay_s)
     if request.delay_s is None:
-        return request.run_at_ms
-    if request.run_at_ms is not None:
+        return run_at_ms
+    if run_at_ms is not None:
         raise InvalidName("delay_s", request.delay_s, "run_at_ms was given, too; use one of them")
     now_ms = await with_retry(partial(server_time_ms, log.redis), log.retry_for_s)
     return now_ms + int(request.delay_s * 1000)

@@ -1,6 +1,7 @@
 """Checks of what a caller gives: metadata, names and ids, before anything is written.
 
-Rule: pure, and each refusal names what was wrong, where, and what to do.
+Rule: pure, and each refusal names what was wrong, where, and what to do. A text of a class of the
+caller's own, such as an enum's, is taken as the text that it is.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from everfold.streams.events.limits import (
     TAG_LIMIT,
     TAGS_LIMIT,
 )
-from everfold.streams.events.ranges import check_number
+from everfold.streams.events.ranges import whole_number
 
 _EVENT_ID = re.compile(r"[!-~]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -35,6 +36,10 @@ _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
 _NAME_RULE = f"use 1 to {NAME_LIMIT} letters, digits, dots, hyphens or underscores"
 
 _read_object = decoder(dict[str, object])
+
+
+def _plain(text: str) -> str:
+    return text if type(text) is str else str.__str__(text)
 
 
 def check_metadata(metadata: object) -> dict[str, object]:
@@ -62,7 +67,7 @@ def check_name(what: str, name: object) -> str:
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidName(what, name, _NAME_RULE)
-    return name
+    return _plain(name)
 
 
 def check_job_id(job_id: object) -> str:
@@ -71,7 +76,7 @@ def check_job_id(job_id: object) -> str:
         raise InvalidName(
             "job id", job_id, f"use 1 to {ID_LIMIT} letters, digits, or any of . _ : -"
         )
-    return job_id
+    return _plain(job_id)
 
 
 def check_job(job_id: object) -> str:
@@ -81,7 +86,7 @@ def check_job(job_id: object) -> str:
     """
     if not isinstance(job_id, str) or not job_id:
         raise InvalidName("job id", job_id, "it must be a text that is not empty")
-    return job_id
+    return _plain(job_id)
 
 
 def check_event_id(event_id: object) -> str:
@@ -89,7 +94,7 @@ def check_event_id(event_id: object) -> str:
     if not isinstance(event_id, str) or not _EVENT_ID.fullmatch(event_id):
         rule = f"use 1 to {EVENT_ID_LIMIT} visible ASCII characters, such as a UUID"
         raise InvalidName("event id", event_id, rule)
-    return event_id
+    return _plain(event_id)
 
 
 def author_of(event: Fact) -> str:
@@ -98,13 +103,17 @@ def author_of(event: Fact) -> str:
     return event.actor if _NAME.fullmatch(event.actor) else "-"
 
 
-def check_append(event: object, epoch: object, holder: object, expected: object) -> None:
-    """Check the arguments of an append. Raises Refused for what is no event, InvalidName."""
+def check_append(
+    job_id: object, event: object, epoch: object, holder: object, expected: object
+) -> tuple[str, int, str, int]:
+    """Return job id, epoch, holder and expected sequence number of an append.
+
+    Raises Refused for what is no event, InvalidName.
+    """
     if not isinstance(event, Fact):
         raise InvalidName("event", event, "pass an event, such as everfold.Started(attempt=1)")
-    check_number("epoch", epoch)
-    check_number("expected", expected)
-    check_text("holder", holder)
+    number, known = whole_number("epoch", epoch), check_job(job_id)
+    return known, number, check_text("holder", holder), whole_number("expected", expected)
 
 
 def check_texts(what: str, texts: object) -> tuple[str, ...]:
@@ -143,6 +152,15 @@ def check_text(what: str, text: object, *, least: int = 0, most: int = ID_LIMIT)
         raise TooLarge(what, len(text), most, "characters")
     if not text.isprintable():
         raise InvalidName(what, text, "it must not hold control characters")
+    return _plain(text)
+
+
+def check_idempotency_key(key: object) -> str | None:
+    """Return an idempotency key, None for none. Raises InvalidName or TooLarge."""
+    if key is None:
+        return None
+    if not (text := check_text("idempotency key", key, least=1)).strip():
+        raise InvalidName("idempotency key", key, "it must not be blank; leave it out instead")
     return text
 
 
@@ -157,7 +175,7 @@ def check_callback(url: object) -> str:
     if len(url) > CALLBACK_LIMIT:
         raise TooLarge("callback", len(url), CALLBACK_LIMIT, "characters")
     if not url:
-        return url
+        return _plain(url)
     try:
         parts = urlsplit(url)
         is_whole = bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
@@ -167,7 +185,7 @@ def check_callback(url: object) -> str:
         raise InvalidName("callback", shown, "it must begin with https:// or http:// and a host")
     if "@" in parts.netloc:
         raise InvalidName("callback", shown, "it must not carry a password; messages are signed")
-    return url
+    return _plain(url)
 
 
 def check_inputs(inputs: object) -> dict[str, AssetInput]:
@@ -199,4 +217,4 @@ def check_choice(what: str, value: object, choices: tuple[str, ...]) -> str:
     """Return a value that is one of `choices`. Raises InvalidName, which lists them."""
     if not isinstance(value, str) or value not in choices:
         raise InvalidName(what, value, f"choose one of {', '.join(choices)}")
-    return value
+    return _plain(value)

@@ -7,6 +7,7 @@ show it from here. A number that nobody can mean is refused before anything is d
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 from msgspec import Struct
 
@@ -172,6 +173,15 @@ def check_number(what: str, value: object, name: str = "") -> None:
     allowed = RANGES[name or what]
     if value not in allowed:
         raise InvalidName(what, value, f"use {allowed}")
+
+
+def whole_number(what: str, value: object, name: str = "") -> int:
+    """Return a whole number, plain where it is of a class of the caller's own.
+
+    Raises InvalidName as `check_number` does.
+    """
+    check_number(what, value, name)
+    return int.__index__(cast("int", value))
 
 
 def check_numbers(values: object, names: Iterable[str], owner: str = "") -> None:

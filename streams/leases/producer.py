@@ -60,7 +60,7 @@ class Producer:
         self.queues = tuple(check_name("queue", queue) for queue in check_texts("queues", queues))
         check_number("lease_ttl_s", lease_ttl_s)
         self.lease_ttl_s = lease_ttl_s
-        self.dispatch = Dispatch(log, runner, lease_ttl_s)
+        self.dispatch = Dispatch(log, self.runner, lease_ttl_s)
         self._turn = 0
         self._noted_at_s = self._compared_at_s = -COMPARE_EVERY_S
         self._cursors: dict[tuple[int, str, str], str] = {}

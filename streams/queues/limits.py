@@ -7,7 +7,7 @@ from the next claim or submit on, for every process. Nothing that runs is stoppe
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 from msgspec import Struct
 
@@ -49,9 +49,10 @@ class Limit(Plain, Struct, frozen=True, order=True):
 
 def check_limit(limit: Limit) -> Limit:
     """Return the limit. Raises InvalidName for one that cannot be meant."""
-    check_choice("limit", limit.what, tuple(SCOPES))
-    check_choice(f"limit of {limit.what} jobs of a", limit.scope, SCOPES[limit.what])
-    check_text(limit.scope, limit.name, least=1, most=ID_LIMIT)
+    what = cast("What", check_choice("limit", limit.what, tuple(SCOPES)))
+    scope = cast("Scope", check_choice(f"limit of {what} jobs of a", limit.scope, SCOPES[what]))
+    name = check_text(scope, limit.name, least=1, most=ID_LIMIT)
+    limit = Limit(what, scope, name, limit.number)
     if limit.what == "share" and limit.name == EVERY:
         raise InvalidName("user", EVERY, "a share is one user's; all others have 1")
     check_number(f"{limit.what} limit", limit.number, f"{limit.what}_limit")

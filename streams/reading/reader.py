@@ -23,7 +23,8 @@ from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
 from everfold.streams.closing import close
 from everfold.streams.errors import EverfoldError, JobUnknown
-from everfold.streams.events.ranges import check_number
+from everfold.streams.events.checks import check_job
+from everfold.streams.events.ranges import whole_number
 from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order, recorded
 from everfold.streams.reading.node_tasks import queue_of
 from everfold.streams.reading.role_look import RoleLook
@@ -62,7 +63,7 @@ class JobTail(Struct, frozen=True):
 
 async def job_tail(log: Log, job_id: str, after_seq: int = 0) -> JobTail:
     """Return what `job_events` returns, and whether events are missing. Raises as that does."""
-    check_number("after_seq", after_seq)
+    job_id, after_seq = check_job(job_id), whole_number("after_seq", after_seq)
     newest_first: list[Recorded] = []
     at, outcome = "", b"page"
     while outcome == b"page":

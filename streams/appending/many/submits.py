@@ -21,6 +21,7 @@ from everfold.streams.appending.outcomes import Submission
 from everfold.streams.appending.submitted_event import JobRequest
 from everfold.streams.appending.submitting import NewJob, checked_job, start_within_ms
 from everfold.streams.errors import EverfoldError
+from everfold.streams.events.checks import check_idempotency_key
 from everfold.streams.events.ids import new_id
 from everfold.streams.events.limits import BATCH_LIMIT_BYTES
 from everfold.streams.events.workflow_check import CheckedWorkflow, check_workflow
@@ -125,9 +126,10 @@ class ManySubmits:
         workflow, key = asked
         if self._last is None or self._last[0] is not workflow:
             graph = check_workflow(workflow)
-            needs = graph.needs.with_labels(self._common.needs)
+            needs = graph.needs.with_labels(template.event.needs or ())
             self._last = (workflow, structs.replace(graph, needs=needs), needs.signature)
         graph, event = self._last[1], template.event
+        key = check_idempotency_key(key)
         job_id = chosen_job_id(self._log.generation, event.user, None, key)
         event = structs.replace(event, id=new_id(), workflow=graph.sha256, idempotency_key=key)
         new = NewJob(job_id, event, graph, {}, graph.needs)

@@ -101,6 +101,8 @@ NO_CURSOR: Values = (*NO_TEXT, "x", ":", "²:a", "9" * 5_000 + ":a", "1", "1:", 
 NO_FLAG: Values = (None, 1, "no", [])
 NO_FOLDER: Values = (7, None, b"x", "", "a\x00b", "/dev/null/x", "~nobody-of-this-name/x", Odd())
 
+NO_ARCHIVE: Values = (7, 1.5, b"x", ["x"], {"x": 1}, "\ud800", "a\x00b", "a\nb", Odd())
+
 NO_FILTER = (*NO_POLICY, JobFilter(statuses=["done"]), JobFilter(user="a\n"))
 NO_JOBS = (7, "x", [7], [""], JobFilter(user="a\n"))
 NO_CHANGES = (7, [7], {7: 1})
