@@ -104,6 +104,15 @@ class PatientConnection(AbstractConnection):
     def pack_command(self, *arguments: Argument) -> list[bytes]:  # type: ignore[override]
         return [packed(arguments)]
 
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        """As redis-py's, also where the socket is closed: uvloop says that in its own way."""
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            raise theirs.ConnectionError(f"the connection was closed: {error}") from error
+
     async def read_response(
         self, disable_decoding: bool = False, timeout: float | None = None, **options: Any
     ) -> Any:
