@@ -87,8 +87,8 @@ class SmallHttp:
         self._open[writer] = asyncio.current_task()
         try:
             await self._answer_one(reader, writer)
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the peer has gone, was too slow, or the process ends
+        except (OSError, RuntimeError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the peer has gone (RuntimeError: uvloop), was too slow, or the process ends
         finally:
             self._open.pop(writer, None)
             writer.transport.abort()

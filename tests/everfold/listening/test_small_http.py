@@ -164,3 +164,36 @@ async def test_the_end_of_the_process_ends_what_is_open() -> None:
 
     assert await asyncio.wait_for(_end(reader), 10)
     await _close(writer)
+
+
+def test_a_peer_that_goes_before_its_answer_is_no_error_in_either_event_loop(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def gone_before_its_answer() -> None:
+        asked, gone = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> Answer:
+            asked.set()
+            await gone.wait()
+            return Answer(b"late")
+
+        [one] = listen("127.0.0.1", 0)
+        served = SmallHttp([one], {"/": slow})
+        async with served.serve():
+            _reader, writer = await asyncio.open_connection("127.0.0.1", one.getsockname()[1])
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            await asked.wait()
+            [theirs] = served._open
+            writer.transport.abort()
+            theirs.transport.abort()
+            with contextlib.suppress(OSError):
+                await theirs.wait_closed()
+            gone.set()
+            await eventually(lambda: served.connections == 0)
+
+    for loop in (asyncio.new_event_loop, uvloop.new_event_loop):
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(gone_before_its_answer())
+    assert not caplog.records
