@@ -22,16 +22,10 @@ from everfold.streams.events.event import Started, Submitted
 from everfold.streams.events.record import Recorded
 from everfold.web.caller import Caller
 from everfold.web.comfyui.jobs.open_jobs import open_jobs
-from everfold.web.comfyui.jobs.shown_job import client_id_of
+from everfold.web.comfyui.jobs.shown_job import CLIENT_ID, client_id_of
 from everfold.web.comfyui.prompt_ids import prompt_id_of
 from everfold.web.comfyui.socket.frames import Frame, status
-from everfold.web.comfyui.socket.open_jobs import (
-    MOST_COUNTED,
-    Client,
-    OpenJobs,
-    Scope,
-    client_of,
-)
+from everfold.web.comfyui.socket.open_jobs import MOST_COUNTED, OpenJobs, Scope
 from everfold.web.comfyui.socket.outbox import Outbox
 from everfold.web.comfyui.socket.prompt import Prompt, StatusDue
 from everfold.web.feeds.feeds import Feeds
@@ -42,6 +36,9 @@ logger = get_logger("everfold.web")
 
 MOST_PROMPTS = 10_000
 """Jobs that are followed for clients. Of others a client learns from the history."""
+
+Client = tuple[str, str]
+"""User and client id."""
 
 
 class Member(Struct, frozen=True, eq=False):
@@ -111,9 +108,6 @@ class Hub:
             for job in sorted(jobs, key=lambda job: job.status == "queued"):
                 if client_id_of(job) == member.client_id:
                     await self._follow_open(job.job_id, member.client)
-            # Submitted elsewhere a moment ago: no list has it yet.
-            for job_id in self._jobs.seen_of(member.client):
-                await self._follow_open(job_id, member.client)
         except EverfoldError as error:
             logger.warning("socket_behind why=%r", str(error))
 
@@ -135,13 +129,16 @@ class Hub:
         return [one for one in self._followed.values() if one.client == client]
 
     async def _count(self, scope: Scope) -> None:
-        """Count the open jobs of a scope, once for all its sockets."""
+        """Count the open jobs of a scope, once for all its sockets. From now on lists know what
+        counts, though no projector has folded it yet."""
         async with self._loading.setdefault(scope, asyncio.Lock()):
             if scope in self._by_scope:
                 return
             selects = JobFilter(user=scope, statuses=OPEN_STATUSES)
             page = await self._everfold.page(selects, None, MOST_COUNTED)
-            self._jobs.load(scope, [job.job_id for job in page.jobs])
+            unlisted = self._jobs.load(scope, [job.job_id for job in page.jobs])
+            for job_id, place in unlisted.items():
+                self._everfold._shown.note(job_id, *place)
 
     def _note(self, record: Recorded) -> None:
         """Take in an event of any job, before its feed does.
@@ -157,7 +154,8 @@ class Hub:
             self._everfold._shown.note(record.job_id, record.seq, record.entry_id)
             self._tell_status(changed)
         if isinstance(event, Submitted):
-            client = client_of(event)
+            client_id = event.metadata.get(CLIENT_ID)
+            client = (event.user, client_id if isinstance(client_id, str) else "")
             if client in self._members and not is_followed:
                 self._follow_new(record, client)
 
@@ -217,7 +215,8 @@ class Hub:
             else:
                 _put(members, [told])
         if followed.prompt.is_over:
-            self._jobs.end(job_id)
+            job = followed.feed.job
+            self._jobs.end(job_id, (job.seq, job.entry_id))
             self._unfollow(followed)
 
     def _scopes_of(self, job: Job) -> list[Scope]:

@@ -26,3 +26,17 @@ def test_a_job_that_the_list_had_already_changes_no_count() -> None:
     assert jobs.note(record(OF_ADA)) == []
     assert jobs.note(record(Canceled())) == [None, "ada"]
     assert (jobs.count(None), jobs.count("ada")) == (0, 0)
+
+
+def test_what_a_list_does_not_know_yet_is_told() -> None:
+    jobs = OpenJobs()
+    for job_id in ("new", "listed", "ended"):
+        jobs.note(record(OF_ADA, job_id))
+    jobs.note(record(Canceled(), "ended"))
+
+    assert jobs.load("ada", ["listed", "ended"]) == {"new": (1, "1-0"), "ended": (1, "1-0")}
+    assert jobs.count("ada") == 2
+    assert jobs.load("bob", []) == {}
+    jobs.note(record(OF_ADA, "ended"))
+    assert jobs.load(None, ["ended"]).keys() == {"new", "listed"}
+    assert jobs.count(None) == 3

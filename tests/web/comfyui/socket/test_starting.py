@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import httpx
 import pytest
 
 from everfold import Everfold
+from everfold.projector.folding.stored_jobs import read_stored_jobs
 from everfold.projector.reading.queries import Page
 from everfold.streams.appending.outcomes import Lease
 from everfold.streams.events.event import Failed, Failure, Queued, Started, Submitting
@@ -56,8 +58,32 @@ async def test_who_connects_to_a_gateway_that_no_list_tells_of_its_job_is_told_o
     log = site.everfold.log
     async with Everfold.connect(log.url, namespace=log.keys.namespace) as elsewhere:
         lease = await submitted(elsewhere)
-        await eventually(lambda: site.gateway.hub._jobs.seen_of(("", "ada")), 10)
+        await eventually(lambda: lease.job_id in site.gateway.hub._jobs._open, 10)
         await connects_and_is_told(site, lease)
+
+
+async def test_who_connects_after_the_end_finds_it_in_the_history(
+    site: Site, client: httpx.AsyncClient
+) -> None:
+    log = site.everfold.log
+    projector = await site.stack.projector()
+    lease = await submitted(site.everfold)
+
+    async def is_folded() -> bool:
+        return (await read_stored_jobs(log, [lease.job_id])) != [None]
+
+    await eventually(is_folded, 20)
+    projector.send(signal.SIGSTOP)
+    try:
+        error = Failed(failure=Failure(code="node_error", message="no"))
+        await log.append(lease.job_id, error, epoch=lease.epoch, holder=lease.runner)
+        await eventually(lambda: lease.job_id in site.gateway.hub._jobs._ended, 10)
+        async with connected(site.url, "ada") as socket:
+            [(_, told)] = socket.messages
+            assert told["status"] == {"exec_info": {"queue_remaining": 0}}
+        assert list((await client.get(f"/history/{lease.job_id}")).json()) == [lease.job_id]
+    finally:
+        projector.send(signal.SIGCONT)
 
 
 async def connects_and_is_told(site: Site, lease: Lease) -> None:
