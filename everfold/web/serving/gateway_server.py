@@ -39,6 +39,9 @@ RETRY_FOR_S = 3.0
 KEEP_ALIVE_S = 75
 """Seconds that a connection without a request is kept: longer than clients that poll keep theirs,
 so that none sends into one that is being closed."""
+PING_EVERY_S = 20.0
+"""Seconds between two pings to a websocket: proxies close what is silent. No answer is waited for,
+since ComfyUI waits for none, and scripts read theirs when they need it. TCP finds who has gone."""
 STOP_WITHIN_S = 1
 """Seconds that answers under way have once streams are closed."""
 
@@ -75,6 +78,8 @@ def web_server(served: ASGIApp, *, lifespan: Literal["on", "off"] = "off") -> uv
         http=BoundedProtocol,
         ws=BoundedSocket,
         ws_max_size=WEBSOCKET_LIMIT_BYTES,
+        ws_ping_interval=PING_EVERY_S,
+        ws_ping_timeout=None,
         ws_per_message_deflate=False,  # a quarter of a MiB for each socket
         log_config=None,
         access_log=False,
