@@ -192,7 +192,7 @@ async def get_job(call: Call) -> Response:
     return json_answer(
         replace(
             shown,
-            outputs=entry.outputs,
+            outputs=shown_outputs(job),
             execution_status=entry.status if job.is_terminal else UNSET,
             workflow=Workflow(prompt=item[2], extra_data=item[3]),
         )

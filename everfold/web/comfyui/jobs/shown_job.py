@@ -7,7 +7,7 @@ out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from everfold.projector.job.job import Job
 from everfold.runner.decisions.output_files import CLAIMS, SENT
@@ -51,6 +51,34 @@ def shown_output(job_id: str, output: Mapping[str, object]) -> dict[str, object]
 def shown_outputs(job: Job) -> dict[str, dict[str, object]]:
     """Return the outputs of all nodes."""
     return {node: shown_output(job.job_id, output) for node, output in job.outputs.items()}
+
+
+def history_outputs(job: Job) -> dict[str, dict[str, object]]:
+    """Return the outputs of all nodes as the history has them: without pictures that came over the
+    websocket. Clients that took them there would take them twice."""
+    found = dict[str, dict[str, object]]()
+    for node, output in job.outputs.items():
+        rest, _ = without_pictures(output)
+        if rest or not output:
+            found[node] = shown_output(job.job_id, rest)
+    return found
+
+
+def without_pictures(
+    output: dict[str, object],
+) -> tuple[dict[str, object], list[Mapping[str, object]]]:
+    """Return an output without the pictures that came over the connection, and those of them that
+    are stored."""
+    images = output.get("images")
+    if not isinstance(images, list):
+        return output, []
+    sent = [one for one in images if isinstance(one, dict) and one.get("type") == SENT]
+    if not sent:
+        return output, []
+    rest = [one for one in images if one not in sent]
+    others = {key: value for key, value in output.items() if key != "images"}
+    stored: list[Mapping[str, object]] = [one for one in sent if one.get("hash")]
+    return ({**others, "images": rest} if rest else others), stored
 
 
 def _shown(job_id: str, value: object, levels: int, *, is_listed: bool = False) -> object:
@@ -152,9 +180,9 @@ def _link(value: object) -> list[str]:
     return [str(value[0])] if isinstance(value, list) and len(value) == 2 else []
 
 
-def meta_of(job: Job) -> dict[str, dict[str, object]]:
+def meta_of(nodes: Iterable[str]) -> dict[str, dict[str, object]]:
     """Return what the history says of each node that has reported something."""
     return {
         node: {"node_id": node, "display_node": node, "parent_node": None, "real_node_id": node}
-        for node in job.outputs
+        for node in nodes
     }

@@ -16,12 +16,12 @@ from everfold.streams.appending.log import Log
 from everfold.web.comfyui.jobs.bounded_cache import BoundedCache
 from everfold.web.comfyui.jobs.contents import Content, Contents
 from everfold.web.comfyui.jobs.shown_job import (
+    history_outputs,
     meta_of,
     number_of,
     outputs_to_execute,
     shown_extra_data,
     shown_graph,
-    shown_outputs,
 )
 from everfold.web.comfyui.lifecycle_messages import history_messages
 from everfold.web.comfyui.prompt_ids import prompt_id_of
@@ -110,14 +110,14 @@ def item_of(
 
 def entry_of(job: Job, item: Item) -> Entry:
     """Return a job that has ended as ComfyUI's history has it."""
-    has_succeeded = job.status == "succeeded"
+    has_succeeded, outputs = job.status == "succeeded", history_outputs(job)
     return Entry(
         prompt=item,
-        outputs=shown_outputs(job),
+        outputs=outputs,
         status=Status(
             status_str="success" if has_succeeded else "error",
             completed=has_succeeded,
             messages=history_messages(job, item[1]),
         ),
-        meta=meta_of(job),
+        meta=meta_of(outputs),
     )

@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from msgspec import Struct, structs
 
 from everfold.projector.job.job import Job
-from everfold.runner.decisions.output_files import SENT
 from everfold.streams.events import event as events
 from everfold.streams.live import live_message as said
 from everfold.streams.live.live_message import LiveEntry, NodeState
-from everfold.web.comfyui.jobs.shown_job import shown_output
+from everfold.web.comfyui.jobs.shown_job import shown_output, without_pictures
 from everfold.web.comfyui.lifecycle_messages import (
     ExecutionCached,
     ExecutionInterrupted,
@@ -270,23 +269,6 @@ class Prompt:
         return StoredPicture(
             self.prompt_id, node, str(reference.get("media_type")), str(reference["hash"])
         )
-
-
-def without_pictures(
-    output: dict[str, object],
-) -> tuple[dict[str, object], list[Mapping[str, object]]]:
-    """Return an output without the pictures that came over the connection, and those of them that
-    are stored."""
-    images = output.get("images")
-    if not isinstance(images, list):
-        return output, []
-    sent = [one for one in images if isinstance(one, dict) and one.get("type") == SENT]
-    if not sent:
-        return output, []
-    rest = [one for one in images if one not in sent]
-    others = {key: value for key, value in output.items() if key != "images"}
-    stored: list[Mapping[str, object]] = [one for one in sent if one.get("hash")]
-    return ({**others, "images": rest} if rest else others), stored
 
 
 def in_order(nodes: Iterable[str]) -> tuple[str, ...]:

@@ -184,6 +184,10 @@ async def test_pictures_that_are_outputs_come_once_each_before_the_end(
     assert len(socket.of("executed")) == told
     shown = (await client.get(f"/api/v2/jobs/{job.job_id}")).json()["outputs"]
     assert [one["type"] for one in shown].count("image") == 3
+    entry = (await client.get(f"/history/{job.job_id}")).json()[job.job_id]
+    assert len(entry["outputs"]) == len(entry["meta"]) == told, "who took them takes them once"
+    files = [one for output in entry["outputs"].values() for one in output["images"]]
+    assert not any("filename" in one for one in files)
 
 
 @pytest.mark.parametrize(
