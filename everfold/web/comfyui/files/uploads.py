@@ -36,7 +36,8 @@ from everfold.web.operation import Call
 from everfold.web.problem import Problem
 
 IMAGE = "image"
-FIELD_LIMIT_BYTES = 64 * 1024
+FIELDS_LIMIT_BYTES = 64 * 1024
+"""Of all fields together: they are kept until the end of the form."""
 ROUND_IT_BYTES = 256 * 1024
 """What a body may have besides its file."""
 MASK_KEEP_S = 3_600.0
@@ -113,7 +114,7 @@ async def _named(call: Call, form: _Form, asset: Asset) -> Response:
 
 async def _received(call: Call, keep_s: float) -> _Form:
     """Read a whole form; the file in it is stored. Raises Problem, and as the store does."""
-    fields, files = dict[str, str](), list[tuple[str, Asset]]()
+    fields, files, left = dict[str, str](), list[tuple[str, Asset]](), FIELDS_LIMIT_BYTES
     async with aclosing(_steps(call)) as steps:
         async for step in steps:
             if not isinstance(step, PartBegins):
@@ -123,7 +124,9 @@ async def _received(call: Call, keep_s: float) -> _Form:
                     raise _invalid("send one file with a name, in the part `image`")
                 files.append((step.filename, await _stored(call, step.filename, steps, keep_s)))
             else:
-                fields[step.name[:100]] = await _field(steps)
+                content = await _field(steps, left)
+                left -= len(content)
+                fields[step.name[:100]] = content.decode("utf-8", "replace")
     if not files:
         raise _invalid("send a file with a name, in the part `image`")
     return _Form(files[0][0], files[0][1], fields)
@@ -164,16 +167,17 @@ async def _stored(
     return stored.asset
 
 
-async def _field(steps: AsyncGenerator[Step, None]) -> str:
+async def _field(steps: AsyncGenerator[Step, None], most: int) -> bytes:
     content = b""
     async for step in steps:
         if isinstance(step, PartEnds):
             break
         if isinstance(step, PartData):
             content += step.content
-        if len(content) > FIELD_LIMIT_BYTES:
-            raise Problem(413, "too_large", "a field of the form is too large")
-    return content.decode("utf-8", "replace")
+        if len(content) > most:
+            why = f"the fields of the form have more than {FIELDS_LIMIT_BYTES:,} bytes"
+            raise Problem(413, "too_large", why)
+    return content
 
 
 def _invalid(message: str) -> Problem:

@@ -244,6 +244,14 @@ async def test_a_mask_of_nothing_is_refused(client: httpx.AsyncClient) -> None:
         assert answer.status_code in (400, 404)
 
 
+async def test_the_fields_of_a_form_have_a_limit_together(client: httpx.AsyncClient) -> None:
+    fields = {f"field{number}": "x" * 30_000 for number in range(3)}
+    answer = await client.post("/upload/image", files={"image": ("a.png", b"x")}, data=fields)
+
+    assert answer.status_code == 413
+    assert "65,536 bytes" in answer.json()["error"]["message"]
+
+
 async def test_a_page_is_never_shown(client: httpx.AsyncClient) -> None:
     for name, content in (("a.html", b"<script>1</script>"), ("b.svg", b"<svg xmlns='x'/>")):
         answer = await viewed(client, await uploaded(client, content, name))
