@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute, compile_path
+from starlette.websockets import WebSocket
 
 from everfold.client import Everfold
 from everfold.streams.border.logger import get_logger
@@ -105,7 +106,14 @@ def _routes(gateway: Gateway) -> list[BaseRoute]:
             found += routes_of(gateway, one.operations, one.form, under)
         if one.alone_below:
             found += rest_of(gateway, one)
-    return found
+    return [*found, WebSocketRoute("/{path:text}", _no_socket)]
+
+
+async def _no_socket(websocket: WebSocket) -> None:
+    path = websocket.scope["path"].removeprefix(websocket.scope.get("root_path", ""))
+    places = " and ".join(SOCKET_PATHS)
+    problem = Problem(404, "not_found", f"there is no websocket at this path, only at {places}")
+    await websocket.send_denial_response(form_of(path)(problem))
 
 
 def routes_of(

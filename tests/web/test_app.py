@@ -80,3 +80,16 @@ async def test_what_is_neither_head_nor_body_has_a_bound(
         async with asyncio.timeout(10):
             await reader.read()
     writer.close()
+
+
+@pytest.mark.parametrize("path", ["/queue", "/api/v2/jobs", "/everfold/v1/x", "/a%0Ab"])
+async def test_a_websocket_at_another_path_is_refused_as_all_else(site: Site, path: str) -> None:
+    head = (
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    answer = await send(site.url, HostileRequest("socket", head.encode()))
+
+    assert answer.status == 404
+    assert "content-type: application/json" in answer.head.lower()
+    assert "only at /ws" in json.loads(answer.body)["error"]["message"]
