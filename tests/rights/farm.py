@@ -43,8 +43,10 @@ class Farm:
 
     @contextmanager
     def acting_as(self, role: Role) -> Iterator[Sent]:
-        """Let the user have exactly a role's rights, and see what it sends."""
+        """Let the user have exactly a role's rights, and see what it sends: scripts, too, which
+        other roles have left at the server."""
         self.grant(Access(role, NS).rules())
+        self.admin.script_flush()
         self.admin.execute_command("ACL", "LOG", "RESET")  # type: ignore[no-untyped-call]
         with monitored(str(self.server.folder / "socket"), NS) as sent:
             yield sent
