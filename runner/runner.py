@@ -40,6 +40,7 @@ from everfold.runner.fleet.fleet import Fleet, Reservation
 from everfold.runner.inputs.input_files import InputFiles
 from everfold.runner.live.live_channel import LiveChannel
 from everfold.runner.outputs.output_collection import Thumbnail
+from everfold.runner.outputs.store_probe import StoreProbe
 from everfold.runner.renewal.lease_renewer import LeaseRenewer
 from everfold.runner.telemetry.span_reporter import SpanReporter
 from everfold.streams.appending.log import Log
@@ -114,7 +115,7 @@ class Runner:
         self._claimer = Claimer(self._shared, work, self._start)
         self._sweeper = Sweeper(self._shared, work, self._start)
         self._promoter = Promoter(self._shared, work)
-        self._asset_sweeper = AssetSweeper(self._shared)
+        self._asset_sweeper, self._store_probe = AssetSweeper(self._shared), StoreProbe(assets)
         self._abandoned_prompts = AbandonedPrompts(self._shared)
         told = (self._refuse, self._drain_for, self._present, self._abandoned_prompts.note)
         self._heartbeat = Heartbeat(self._shared, self._entry(), *told)
@@ -209,7 +210,12 @@ class Runner:
             self.drain()
 
     def _present(self, entry: RunnerEntry) -> RunnerEntry:
-        return replace(entry, jobs=self.jobs_in_flight, is_draining=self._draining.is_set())
+        return replace(
+            entry,
+            jobs=self.jobs_in_flight,
+            is_draining=self._draining.is_set(),
+            assets_trouble=self._store_probe.trouble,
+        )
 
     async def _renew(self) -> None:
         with self._renewing:
@@ -226,6 +232,7 @@ class Runner:
                     self._jobs.start_soon(self._abandoned_prompts.run)
                     self._jobs.start_soon(self._shared.live.run)
                     takers.start_soon(self._asset_sweeper.run)
+                    takers.start_soon(self._store_probe.run)
                     takers.start_soon(LimitCopies(self._shared.log).run)
                     for actor in (self._hints, self._claimer, self._sweeper, self._promoter):
                         takers.start_soon(actor.run)

@@ -53,6 +53,8 @@ class RunnerEntry(Struct, frozen=True, kw_only=True):
     """It takes no new jobs and ends soon."""
     assets: str = ""
     """Where it stores files, empty for nowhere."""
+    assets_trouble: str = ""
+    """Why it could not write there when it last looked, empty where it could."""
     titles: dict[str, str] = {}
     """Base URL -> what people call it, of the backends to which somebody gave a name."""
 
