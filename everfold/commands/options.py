@@ -11,6 +11,18 @@ from cyclopts import Group, Parameter, Token
 from everfold.commands.numbers import duration, number
 from everfold.commands.times import PastTime
 
+
+def chosen(what: str, *names: str) -> Parameter:
+    """Return the parameter of an option that selects; `what` is the help. An empty value, which a
+    script has where a variable of it is not set, would select all: it is refused."""
+    return Parameter(name=names or None, help=what, validator=_not_empty)
+
+
+def _not_empty(_: object, value: object) -> None:
+    if value == "" or (isinstance(value, list | tuple) and "" in value):
+        raise ValueError("is empty: give it a value, or leave it out")
+
+
 Namespace = Annotated[
     str,
     Parameter(
@@ -122,6 +134,7 @@ ComfyUrls = Annotated[
     list[str] | None,
     Parameter(
         name="--comfyui",
+        validator=_not_empty,
         env_var="COMFYUI_URL",
         metavar="URL...",
         help="The address of a ComfyUI server. Repeat the option, or separate with commas.",
@@ -156,24 +169,13 @@ DataFolder = Annotated[
 ]
 
 
-def chosen(what: str, *names: str) -> Parameter:
-    """Return the parameter of an option that selects; `what` is the help. An empty value, which a
-    script has where a variable of it is not set, would select all: it is refused."""
-    return Parameter(name=names or None, help=what, validator=_not_empty)
-
-
-def _not_empty(_: object, value: object) -> None:
-    if value == "" or (isinstance(value, list | tuple) and "" in value):
-        raise ValueError("is empty: give it a value, or leave it out")
-
-
 JobId = Annotated[
     str,
     Parameter(help="The job's id, or at least 4 characters of its beginning or its end."),
 ]
 AnyJobId = Annotated[
     str | None,
-    Parameter(help="The job's id, or a part of it as for `jobs show`. Default: all jobs."),
+    chosen("The job's id, or a part of it as for `jobs show`. Default: all jobs."),
 ]
 OnlyJob = Annotated[
     str | None, chosen("Only this job: its id, or a part of it as for `jobs show`.", "--job")

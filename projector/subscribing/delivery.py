@@ -13,6 +13,7 @@ from typing import get_args
 from msgspec import Struct
 
 from everfold.projector.job.job import Job
+from everfold.streams.border.values import shown
 from everfold.streams.errors import Misconfigured
 from everfold.streams.events.checks import check_texts
 from everfold.streams.events.codec import Unreadable
@@ -75,7 +76,13 @@ def filter_of(
 def _known_type(name: str) -> str:
     whole = name if name.startswith("job.") else f"job.{name}"
     if whole not in TYPES:
-        near = difflib.get_close_matches(whole, TYPES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(TYPES)}"
-        raise Misconfigured(f"there is no event type {name!r}; {hint}")
+        raise Misconfigured(no_such_type(name))
     return whole
+
+
+def no_such_type(name: str) -> str:
+    """Return a sentence that names the nearest type, or all of them where none is near."""
+    own = [one.removeprefix("job.") for one in TYPES]  # else job. is near to any other type
+    near = difflib.get_close_matches(name.removeprefix("job.")[:100], own, n=1)
+    hint = f"did you mean job.{near[0]}?" if near else f"there are {', '.join(TYPES)}"
+    return f"there is no event type {shown(name)}; {hint}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from everfold.archives.opening import known_archive
 from everfold.client import to_json
 from everfold.commands.audit.story_file import write_story
 from everfold.commands.formats import STYLES, clock
-from everfold.commands.options import ArchiveUrl, AssetsPlace, JobId
+from everfold.commands.options import ArchiveUrl, AssetsPlace, JobId, chosen
 from everfold.commands.output import Cell, complain, say
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.times import A_TIME, moment, to_ms
@@ -26,7 +27,13 @@ MARKS = {"recovery": "red", "runner": "yellow"}
 async def show(
     job_id: JobId,
     *,
-    at: str = "",
+    at: Annotated[
+        str | None,
+        chosen(
+            "Show the state at this point: a sequence number, an age such as 2h, or a time such as "
+            "2026-11-23T10:15:00."
+        ),
+    ] = None,
     diff: tuple[str, str] | None = None,
     html: Path | None = None,
     archive: ArchiveUrl = "",
@@ -37,9 +44,6 @@ async def show(
 
     Parameters
     ----------
-    at
-        Show the state at this point: a sequence number, an age such as 2h, or a time such as
-        2026-11-23T10:15:00.
     diff
         Show what changed between two such points.
     html

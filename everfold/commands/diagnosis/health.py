@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import anyio
-from cyclopts import Parameter
 
 from everfold.commands.numbers import number
+from everfold.commands.options import chosen
 from everfold.commands.session import DEFAULT, Session
 from everfold.health.asking import WITHIN_S, Health, ask_address
 from everfold.streams.errors import EverfoldError, Misconfigured
@@ -22,13 +22,15 @@ Port = Annotated[
 
 async def health(
     url: Annotated[
-        str, Parameter(help="Ask the process at this address, such as http://host:9464.")
-    ] = "",
+        str | None, chosen("Ask the process at this address, such as http://host:9464.")
+    ] = None,
     *,
     port: Port = None,
     live: bool = False,
-    runner: str = "",
-    process: str = "",
+    runner: Annotated[
+        str | None, chosen("The runner's name, or its beginning as `runner --name` has it.")
+    ] = None,
+    process: Annotated[str | None, chosen("The same of a projector, consumer or producer.")] = None,
     session: Session = DEFAULT,
 ) -> int:
     """Say in one line whether one process works; the exit code is 1 when it does not.
@@ -40,10 +42,6 @@ async def health(
     ----------
     live
         Ask only whether its event loop turns (/livez), not whether it can do its work (/readyz).
-    runner
-        The runner's name, or its beginning as `runner --name` has it.
-    process
-        The same of a projector, consumer or producer.
     """
     if url and port is not None:
         raise Misconfigured("name the process by an address or by --port, not by both")
@@ -51,7 +49,7 @@ async def health(
         address = url or f"http://127.0.0.1:{port}"
         found = await ask_address(address, "/livez" if live else "/readyz")
     else:
-        found = await _ask_redis(runner, process, session)
+        found = await _ask_redis(runner or "", process or "", session)
     mark = "\u2713" if found.is_healthy else "\u2717"
     session.tell(found, f"{mark} {found.what}: {found.found}")
     return 0 if found.is_healthy else 1

@@ -34,7 +34,7 @@ from everfold.commands.jobs.watching import (
     watch_all,
 )
 from everfold.commands.numbers import at_most, number
-from everfold.commands.options import AnyJobId, JobId
+from everfold.commands.options import AnyJobId, JobId, chosen
 from everfold.commands.output import Part, complain, console, emit, is_terminal, say_wrapped
 from everfold.commands.session import DEFAULT, Session
 from everfold.many_jobs import RERUN_STATUSES
@@ -46,7 +46,7 @@ from everfold.streams.errors import CorruptLog, Unknown
 
 OneJobId = Annotated[
     str | None,
-    Parameter(help="The job's id, or a part of it as for `jobs show`. Or select jobs by options."),
+    chosen("The job's id, or a part of it as for `jobs show`. Or select jobs by options."),
 ]
 Yes = Annotated[bool, Parameter(help="Do it to all jobs that are selected, and do not ask.")]
 SHOWN_LINES = 8

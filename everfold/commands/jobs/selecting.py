@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-from everfold.commands.options import User
+from everfold.commands.options import User, chosen
 from everfold.commands.times import PastTime, to_ms
 from everfold.projector.job.job_filter import JobFilter
 from everfold.projector.job.words import Status
@@ -29,18 +29,18 @@ class Selection:
         ),
     ] = None
     user: User = None
-    kind: Annotated[str | None, Parameter(help="Only jobs of this kind.")] = None
-    backend: Annotated[str | None, Parameter(help="Only jobs of this ComfyUI.")] = None
-    batch: Annotated[str | None, Parameter(help="Only jobs of this batch.")] = None
-    queue: Annotated[str | None, Parameter(help="Only jobs of this queue.")] = None
-    tag: Annotated[str | None, Parameter(help="Only jobs with this tag.")] = None
+    kind: Annotated[str | None, chosen("Only jobs of this kind.")] = None
+    backend: Annotated[str | None, chosen("Only jobs of this ComfyUI.")] = None
+    batch: Annotated[str | None, chosen("Only jobs of this batch.")] = None
+    queue: Annotated[str | None, chosen("Only jobs of this queue.")] = None
+    tag: Annotated[str | None, chosen("Only jobs with this tag.")] = None
     code: Annotated[
         str | None,
-        Parameter(help="Only jobs that failed with this code, or expired for this reason."),
+        chosen("Only jobs that failed with this code, or expired for this reason."),
     ] = None
     error: Annotated[
         str | None,
-        Parameter(help="Only jobs whose error's message has this text in it, in capitals or not."),
+        chosen("Only jobs whose error's message has this text in it, in capitals or not."),
     ] = None
     metadata: Annotated[
         list[str] | None,

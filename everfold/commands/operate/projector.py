@@ -194,7 +194,7 @@ async def rebuild(
 @projector.command(name="show")
 async def show_states(
     projection: Annotated[str, Parameter(help="The projection, as module:name.")],
-    key: str = "",
+    key: str | None = None,
     *,
     session: Session = DEFAULT,
 ) -> int:
@@ -208,10 +208,10 @@ async def show_states(
     chosen = load_projection(projection)
     async with session.log() as log:
         found = await chosen.states(log)
-    wanted = {name: found[name] for name in sorted(found) if not key or name == key}
+    wanted = {name: found[name] for name in sorted(found) if key in (None, name)}
     for name, state in wanted.items():
         session.tell({"key": name, "state": state}, f"{name}  {state}")
-    return 0 if wanted or not key else 3
+    return 0 if wanted or key is None else 3
 
 
 def _chosen(place: str, index_metadata: list[str] | None = None) -> AnyProjection:

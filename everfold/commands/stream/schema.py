@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from difflib import get_close_matches
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from everfold.commands.options import chosen
 from everfold.contract import documents
 from everfold.contract.json_schema import EVENT_TYPES
+from everfold.projector.subscribing.delivery import no_such_type
 from everfold.streams.errors import Misconfigured, Unknown
 
 schema = App(
@@ -20,19 +21,14 @@ schema = App(
 @schema.command(name="json")
 def json_schema(
     event_type: Annotated[
-        str | None, Parameter(help="An event's type, such as job.succeeded. Default: all.")
+        str | None, chosen("An event's type, such as job.succeeded. Default: all.")
     ] = None,
     /,
 ) -> None:
     """Print the JSON Schema (2020-12) of all events, or of one."""
     if event_type and event_type not in EVENT_TYPES:
-        raise Unknown(f"there is no event type {event_type!r}; {_instead(event_type)}")
+        raise Unknown(no_such_type(event_type))
     sys.stdout.write(documents.json_schema(event_type or ""))
-
-
-def _instead(event_type: str) -> str:
-    nearest = get_close_matches(event_type, EVENT_TYPES, n=1)
-    return f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(EVENT_TYPES)}"
 
 
 @schema.command

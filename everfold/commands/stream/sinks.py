@@ -15,6 +15,7 @@ from cyclopts import Parameter, Token
 from everfold.archives.opening import known_archive
 from everfold.commands.config.secret_sources import NoSecret, secret_of_file
 from everfold.commands.numbers import duration, durations
+from everfold.commands.options import chosen
 from everfold.commands.session import Session
 from everfold.commands.times import A_TIME, moment, to_ms
 from everfold.projector.subscribing.consumer import Consumer
@@ -115,7 +116,7 @@ class WebhookOptions:
     secret_file: SecretFile = None
     types: SinkTypes = ()
     kind: Annotated[
-        tuple[str, ...], Parameter(help="Only jobs of this kind. Repeat the option for several.")
+        tuple[str, ...], chosen("Only jobs of this kind. Repeat the option for several.")
     ] = ()
     user: Annotated[
         tuple[str, ...], Parameter(help="Only jobs of this user. Repeat the option for several.")

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from everfold.commands.formats import ago, span
-from everfold.commands.options import SubscriptionName
+from everfold.commands.options import SubscriptionName, chosen
 from everfold.commands.output import emit, say
 from everfold.commands.session import DEFAULT, Session
 from everfold.commands.stream.sinks import start_point
@@ -138,7 +138,7 @@ def _next_try(held: Held) -> str:
 @subscriptions.command
 async def retry(
     name: SubscriptionName,
-    job_id: Annotated[str, Parameter(help="The held job. Default: all parked jobs.")] = "",
+    job_id: Annotated[str | None, chosen("The held job. Default: all parked jobs.")] = None,
     *,
     session: Session = DEFAULT,
 ) -> int:

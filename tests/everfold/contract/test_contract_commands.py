@@ -48,9 +48,9 @@ async def test_the_schema_of_one_type_is_printed_alone(everfold: Everfold) -> No
 
 
 SENTENCES = {
-    ("schema", "json", "job.suceeded"): (2, "did you mean job.succeeded?"),
-    ("schema", "json", "succeeded"): (2, "did you mean job.succeeded?"),
-    ("schema", "json", "xyz"): (2, "there are job.submitted, job.claimed"),
+    ("schema", "json", "job.suceeded"): (3, "did you mean job.succeeded?"),
+    ("schema", "json", "succeeded"): (3, "did you mean job.succeeded?"),
+    ("schema", "json", "done"): (3, "there are job.submitted, job.claimed"),
     ("events", "--json", "--format", "cloudevents"): (2, "leave one of them out"),
     ("events", "--json", "--format", "text"): (2, "contradict each other"),
     ("events", "nobody", "--format", "cloudevents"): (3, "there is no job 'nobody'"),

@@ -82,6 +82,9 @@ async def test_only_what_is_wanted_is_delivered_by_type_kind_and_user(
 async def test_a_type_that_does_not_exist_is_refused_with_the_nearest_one() -> None:
     with pytest.raises(Misconfigured, match=r"'suceeded'; did you mean job\.succeeded"):
         Subscription("typo", types=["suceeded"])
+    for far in ("done", "job.done", ""):
+        with pytest.raises(Misconfigured, match=r"; there are job\.submitted, job\.claimed"):
+            Subscription("far", types=[far])
 
 
 async def test_what_fails_is_tried_again_while_its_job_waits_and_the_others_go_on(
