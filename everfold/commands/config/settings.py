@@ -29,6 +29,7 @@ from everfold.commands.config.limit_settings import TABLE as LIMITS
 from everfold.commands.config.limit_settings import from_table as from_limits
 from everfold.commands.config.limit_settings import without_limits
 from everfold.commands.config.per_call import is_per_call
+from everfold.commands.config.value_checks import fault_of
 from everfold.commands.numbers import range_of
 from everfold.commands.options import (
     AssetsPlace,
@@ -162,7 +163,7 @@ class Setting(NamedTuple):
             number = range_of(self.argument.parameter)
             ends = f" {number.ends}" if number else ""
             return f"must be {_article(self.expected)}{self.expected}{ends}"
-        return ""
+        return fault_of(self.key, value)
 
 
 class CheckedFile(NamedTuple):

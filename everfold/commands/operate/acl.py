@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from everfold.commands.session import DEFAULT, Session
+from everfold.streams.events.checks import check_name
 from everfold.streams.redis.access import Access, Role
 
 
@@ -33,6 +34,6 @@ async def acl(
     role
         What the user is for.
     """
-    access = Access(role, session.namespace, cluster)
+    access = Access(role, check_name("namespace", session.namespace), cluster)
     line = access.file_line() if aclfile else access.line()
     session.tell({"role": role, "rules": access.rules()}, line)

@@ -12,9 +12,9 @@ from tests.projector.jobs import assert_projected, make_jobs, projecting
 
 pytestmark = pytest.mark.anyio
 
-OTHERS = {"user", "key", "metadata"}
+OTHERS = {"user", "key", "metadata", "after"}
 """A job has the user '' where it has none, a projection may have a state of that key, and what is
-no name=value is refused as that."""
+no name=value is refused as that. A list that begins after nothing is the whole one."""
 
 SAID = "is empty: give it a value, or leave it out"
 

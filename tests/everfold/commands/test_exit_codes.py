@@ -68,3 +68,12 @@ async def test_a_point_before_the_job_began_is_told(everfold: Everfold, log: Log
     shown = everfold("audit", "show", job_id, "--at", "2020-01-31T12:00:00Z")
     assert await ended(shown) == []
     assert "there was no such job yet: its first event came at" in shown.error_lines[-1]
+
+
+@pytest.mark.parametrize("namespace", ["a b", "*", "x]"])
+async def test_rights_are_printed_for_a_namespace_that_can_be(
+    everfold: Everfold, namespace: str
+) -> None:
+    refused = everfold("acl", "client", "-n", namespace)
+    assert await ended(refused, code=WRONG_USE) == []
+    assert refused.error_lines[-1].startswith("everfold: namespace ")

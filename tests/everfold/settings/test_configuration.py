@@ -151,13 +151,13 @@ async def test_a_flag_beats_the_environment_which_beats_the_table_which_beats_th
     start: Start, file: Path, own_server: StartServer
 ) -> None:
     url = own_server().url
-    write(file, 'namespace = "a/top"\n[doctor]\nnamespace = "a/table"')
-    variable = {"EVERFOLD_NAMESPACE": "a/variable"}
-    assert "'a/top'" in await said(start("jobs", "ls", "--redis-url", url), code=2)
-    assert "'a/table'" in await said(start("doctor", "--redis-url", url), code=2)
-    assert "'a/variable'" in await said(start("doctor", REDIS_URL=url, **variable), code=2)
-    flags = ("--redis-url", url, "--namespace", "a/flag")
-    assert "'a/flag'" in await said(start("doctor", *flags, **variable), code=2)
+    write(file, 'namespace = "top"\n[jobs.ls]\nnamespace = "table"')
+    variable = {"EVERFOLD_NAMESPACE": "variable"}
+    assert "'top'" in await said(start("batches", "ls", "--redis-url", url), code=2)
+    assert "'table'" in await said(start("jobs", "ls", "--redis-url", url), code=2)
+    assert "'variable'" in await said(start("jobs", "ls", REDIS_URL=url, **variable), code=2)
+    flags = ("--redis-url", url, "--namespace", "flag")
+    assert "'flag'" in await said(start("jobs", "ls", *flags, **variable), code=2)
 
 
 async def test_the_server_of_the_file_is_used_unless_the_environment_names_one(
@@ -189,7 +189,7 @@ async def test_options_of_one_command_come_from_its_table(
     write(file, f'redis_url = "{url}"\n[runner]\ncomfyui = "http://a"')
     assert "no ComfyUI is named" in await said(start("up"), code=2)
     write(file, 'comfyui = ["http://a", "ftp://gpu"]')
-    assert "ftp://gpu" in await said(start("runner", REDIS_URL=url), code=2)
+    assert "the scheme is 'ftp'" in await said(start("runner", REDIS_URL=url), code=2)
     write(file, 'comfyui = ["http://a"]\n[up]\nslots = 0')
     assert "from 1 to" in await said(start("up", REDIS_URL=url), code=2)
 
