@@ -19,7 +19,7 @@ from everfold.projector.job.job import Job
 from everfold.streams.archive.archive import Archive
 from everfold.streams.errors import Refused, UndecodableEvent
 from everfold.streams.events.event import Terminal
-from everfold.streams.events.record import Recorded
+from everfold.streams.events.record import NO_ENTRY, Recorded, entry_order
 from everfold.streams.retention.history import all_history, job_history
 
 Format = Literal["text", "json", "cloudevents"]
@@ -74,9 +74,14 @@ async def events(
     async with session.open("reader") as everfold, everfold.follow() as batches:
         job_id = await everfold.find(job_id) if job_id else None
         kept = await known_archive(everfold.log, archive)
-        seen = await _print_history(everfold, job_id, kept, printer)
-        if follow and not (job_id and seen.is_terminal):
-            await _print_new(batches, job_id, seen, printer)
+        if job_id is None:
+            printed = await _print_all(everfold, kept, printer)
+            if follow:
+                await _print_all_new(everfold, batches, printed, printer)
+        else:
+            seen = await _print_job(everfold, job_id, kept, printer)
+            if follow and not seen.is_terminal:
+                await _print_job_new(batches, job_id, seen, printer)
     return 1 if printer.left_out else 0
 
 
@@ -86,31 +91,54 @@ def _chosen(form: Format | None, session: Session) -> Format:
     return form or ("json" if session.json else "text")
 
 
-async def _print_history(
-    everfold: Everfold, job_id: str | None, kept: Archive | None, printer: EventPrinter
+async def _print_job(
+    everfold: Everfold, job_id: str, kept: Archive | None, printer: EventPrinter
 ) -> Job:
-    """Print the stored events; return the job after them, an empty one for all jobs."""
+    """Print a job's stored events; return the job after them."""
     job = Job()
-    if job_id is not None:
-        stored = await job_history(everfold.log, job_id, kept)
-        for record in await everfold.log.opened_records(stored):
-            printer.print(record)
-            job = evolve(job, record)
-        return job
-    async for stored_record in all_history(everfold.log, kept):
-        for record in await everfold.log.opened_records([stored_record]):
-            printer.print(record)
+    stored = await job_history(everfold.log, job_id, kept)
+    for record in await everfold.log.opened_records(stored):
+        printer.print(record)
+        job = evolve(job, record)
     return job
 
 
-async def _print_new(
-    batches: AsyncIterator[Sequence[Recorded]], job_id: str | None, seen: Job, printer: EventPrinter
+async def _print_job_new(
+    batches: AsyncIterator[Sequence[Recorded]], job_id: str, seen: Job, printer: EventPrinter
 ) -> None:
     """Print new events until the job ends."""
     async for batch in batches:
         for record in batch:
-            if job_id and (record.job_id != job_id or record.seq <= seen.seq):
+            if record.job_id != job_id or record.seq <= seen.seq:
                 continue
             printer.print(record)
-            if job_id and isinstance(record.event, Terminal):
+            if isinstance(record.event, Terminal):
                 return
+
+
+async def _print_all(
+    everfold: Everfold, kept: Archive | None, printer: EventPrinter
+) -> dict[int, str]:
+    """Print all stored events; return partition -> entry id of its last event of a job."""
+    printed = dict[int, str]()
+    async for stored_record in all_history(everfold.log, kept):
+        for record in await everfold.log.opened_records([stored_record]):
+            printer.print(record)
+            if record.job_id:
+                printed[everfold.log.keys.partition_of(record.job_id)] = record.entry_id
+    return printed
+
+
+async def _print_all_new(
+    everfold: Everfold,
+    batches: AsyncIterator[Sequence[Recorded]],
+    printed: dict[int, str],
+    printer: EventPrinter,
+) -> None:
+    """Print new events without end, except those that were appended while all were printed."""
+    async for batch in batches:
+        for record in batch:
+            partition = everfold.log.keys.partition_of(record.job_id)
+            last = entry_order(printed.get(partition, NO_ENTRY))
+            if not record.job_id or entry_order(record.entry_id) > last:
+                printer.print(record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from everfold.simulator import Simulator, simulate
 from everfold.streams.appending.log import Log
 from tests.everfold.running import Everfold, ended, objects
+from tests.projector.jobs import make_jobs
 from tests.support.programs.programs import Program, StartProgram
 from tests.support.servers import OwnServer
 from tests.support.wait import eventually
@@ -63,6 +65,21 @@ async def test_a_second_signal_stops_a_draining_process_at_once(everfold: Everfo
     await up.line("draining: 1 job in flight")
     up.send(signal.SIGTERM)
     assert await up.end(within_s=10) == 130
+
+
+async def test_what_is_appended_while_all_events_are_printed_is_printed_once(
+    everfold: Everfold, server: OwnServer
+) -> None:
+    async with Log.open(server.url) as log:
+        jobs = await make_jobs(log, 500)
+        following = everfold("events", "--follow", "--json")
+        while not following.lines:
+            jobs += await make_jobs(log, 1)
+        jobs += await make_jobs(log, 300)
+        await following.line(jobs[-1], within_s=30)
+    told = [json.loads(line)["job_id"] for line in following.lines]
+    assert len(told) == len(set(told))
+    assert set(told) <= set(jobs)
 
 
 async def test_runner_and_projector_run_apart_and_end_with_zero(everfold: Everfold) -> None:
