@@ -26,12 +26,13 @@ CREATE VIEW events AS SELECT
     CAST(regexp_extract(filename, 'partition-(\\d+)', 1) AS INTEGER) AS partition,
     i AS entry_id,
     make_timestamp(CAST(split_part(i, '-', 1) AS BIGINT) * 1000) AS time,
-    j AS job_id, s AS seq, e AS epoch,
+    j AS job_id, TRY_CAST(s AS BIGINT) AS seq, TRY_CAST(e AS BIGINT) AS epoch,
     json_extract_string(d, '$.type') AS type,
     d AS event
 FROM read_json(FILES, format='newline_delimited', filename=true, compression='gzip',
-    columns={i: 'VARCHAR', j: 'VARCHAR', s: 'BIGINT', e: 'BIGINT', p: 'VARCHAR', d: 'JSON'})
+    columns={i: 'VARCHAR', j: 'VARCHAR', s: 'VARCHAR', e: 'VARCHAR', p: 'VARCHAR', d: 'JSON'})
 """
+"""Numbers of another program may be larger than a column takes: they are NULL."""
 
 MEMORY_LIMIT = "1GiB"
 """Of DuckDB. What a query needs beyond that goes into a private folder for as long as it runs."""

@@ -20,6 +20,7 @@ from everfold.streams.archive.folder import Folder
 from everfold.streams.archive.manifest import Manifest, sha256_of, write_manifest
 from everfold.streams.archive.segment import LINE_LIMIT_BYTES
 from everfold.streams.errors import ArchiveDamaged, Refused
+from everfold.streams.redis.redis_errors import command
 from tests.projector.jobs import make_jobs
 
 pytestmark = pytest.mark.anyio
@@ -97,3 +98,17 @@ async def test_a_query_has_a_limit_of_memory_and_uses_the_disk_beyond_it(
     with pytest.raises(Refused, match="locked"):
         await ask(archive, every, "set memory_limit = '100GB'")
     assert os.listdir(tmp_path) == ["archive"]
+
+
+async def test_numbers_of_another_program_that_fit_no_column_are_null(
+    log: Log, tmp_path: Path
+) -> None:
+    await make_jobs(log, 2)
+    entry = ("j", "odd", "s", "9" * 20, "e", "9" * 30, "p", "0-0", "d", "{}")
+    await command(log.redis, "XADD", log.keys.log(0), "*", *entry)
+    archive = Archive(Folder(str(tmp_path / "archive")))
+    await Archiver(log, archive).run(everything=True)
+    query = "select seq, epoch, typeof(seq), typeof(epoch) from events order by seq nulls last"
+    _, rows = await ask(archive, range(log.keys.partitions), query)
+    whole = ("BIGINT", "BIGINT")
+    assert list(rows) == [(1, 0, *whole), (1, 0, *whole), (None, None, *whole)]
