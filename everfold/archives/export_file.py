@@ -137,8 +137,11 @@ def check_export(path: Path, *, allow_broken: bool = False) -> Checked:
     """Read the whole file. Raises ArchiveDamaged unless it is complete, unchanged and importable,
     Misconfigured where it cannot be opened.
 
-    `allow_broken` accepts jobs whose events have holes between them.
+    `allow_broken` accepts jobs whose events have holes between them. Raises Misconfigured for a
+    pipe, which can be read only once.
     """
+    if path.exists() and not path.is_file():
+        raise Misconfigured(f"{path} is no file, and is to be read twice: write it into one first")
     check = _Check(path.name, allow_broken=allow_broken)
     for line in _lines(path):
         check.line(line, _read_mark(path, line) if line.startswith(_MARK) else None)
@@ -220,18 +223,24 @@ def _graph_fault(mark: Graph) -> str:
     return ""
 
 
-def read_export(path: Path) -> Iterator[Item]:
-    """Yield the entries and graphs of a file that `check_export` accepted, in their order."""
-    partition = -1
+def read_export(path: Path, sha256: str = "") -> Iterator[Item]:
+    """Yield the entries and graphs of a file that `check_export` accepted, in their order.
+
+    Raises ArchiveDamaged at its end, or before, where its checksum is no longer `sha256`.
+    """
+    partition, digest, found = -1, hashlib.sha256(), ""
     for line in _lines(path):
         if not line.startswith(_MARK):
-            yield partition, read_line(line)
-            continue
-        mark = _read_mark(path, line)
-        if isinstance(mark, Partition):
+            yield partition, _read_entry(path, line)
+        elif isinstance(mark := _read_mark(path, line), Partition):
             partition = mark.number
-        if isinstance(mark, Graph):
+        elif isinstance(mark, Graph):
             yield mark
+        elif isinstance(mark, End):
+            found = digest.hexdigest()
+        digest.update(line)
+    if sha256 not in ("", found):
+        raise ArchiveDamaged(path.name, "it has changed since it was checked: repeat the import")
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -244,6 +253,13 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield from bounded_lines(lines, path.name)
     except (OSError, EOFError, zlib.error) as error:
         raise ArchiveDamaged(path.name, str(error)) from error
+
+
+def _read_entry(path: Path, line: bytes) -> RawEntry:
+    try:
+        return read_line(line)
+    except ValueError as error:
+        raise ArchiveDamaged(path.name, f"a line is no entry: {error}") from error
 
 
 def _read_mark(path: Path, line: bytes) -> Mark:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from everfold.archives.export_assets import Taken, export_assets, import_assets, named_by
-from everfold.archives.export_file import ExportWriter, Graph, Header, check_export, read_export
+from everfold.archives.export_file import (
+    ExportWriter,
+    Graph,
+    Header,
+    Item,
+    check_export,
+    read_export,
+)
 from everfold.archives.opening import known_archive
 from everfold.archives.selection import Selection, is_of_newest, needed_job
 from everfold.assets.sizes import size_text
@@ -168,11 +176,12 @@ async def import_export(
     async with session.log("import", partitions=partitions, creates=True) as log:
         await begin_import(log, end.sha256)
         with event_progress("import", session) as progress:
+            items = partial(read_export, file, end.sha256)
             open_jobs, count = await _import(
-                log, file, checked.begun_again, lambda done: progress(done, end.events)
+                log, items(), checked.begun_again, lambda done: progress(done, end.events)
             )
         taken = await import_assets(open_assets(log, assets), file) if with_assets else None
-        await _reopen(log, file, open_jobs)
+        await _reopen(log, items(), open_jobs)
         await end_import(log)
     told = {"events": count, "namespace": session.namespace, "open_jobs": len(open_jobs)}
     told |= _told(taken)
@@ -185,14 +194,14 @@ async def import_export(
 
 
 async def _import(
-    log: Log, file: Path, begun_again: Mapping[str, str], note: Callable[[int], None]
+    log: Log, items: Iterable[Item], begun_again: Mapping[str, str], note: Callable[[int], None]
 ) -> tuple[dict[str, str], int]:
     """Add the entries of each id's newest job; return the jobs that have not ended, each with its
     first entry, and how many entries that were."""
     open_jobs: dict[str, str] = {}
     page: list[RawEntry] = []
     at, done = -1, 0
-    for partition, record in _newest(file, begun_again):
+    for partition, record in _newest(items, begun_again):
         if page and (partition != at or len(page) == PAGE):
             await import_entries(log, at, page)
             note(done)
@@ -205,8 +214,10 @@ async def _import(
     return open_jobs, done
 
 
-def _newest(file: Path, begun_again: Mapping[str, str]) -> Iterator[tuple[int, Recorded]]:
-    for item in read_export(file):
+def _newest(
+    items: Iterable[Item], begun_again: Mapping[str, str]
+) -> Iterator[tuple[int, Recorded]]:
+    for item in items:
         if not isinstance(item, Graph):
             [record] = records_of([item[1]])
             if is_of_newest(record, begun_again):
@@ -228,7 +239,7 @@ async def _readable(log: Log, job_id: str) -> Job:
         return (await read_remains(log, job_id)).job
 
 
-async def _reopen(log: Log, file: Path, open_jobs: Mapping[str, str]) -> None:
+async def _reopen(log: Log, items: Iterable[Item], open_jobs: Mapping[str, str]) -> None:
     """Put the open jobs, each with its graph, where runners take jobs from, in their order."""
     in_order = sorted(open_jobs, key=lambda job_id: entry_order(open_jobs[job_id]))
     jobs = [await _readable(log, job_id) for job_id in in_order]
@@ -236,7 +247,7 @@ async def _reopen(log: Log, file: Path, open_jobs: Mapping[str, str]) -> None:
     for job in jobs:
         by_graph.setdefault(job.stored, []).append(job.job_id)
     # A graph may stand behind the jobs that have it, and all graphs may be too much for memory.
-    for item in read_export(file):
+    for item in items:
         if isinstance(item, Graph):
             for job_id in by_graph.pop(item.sha256, []):
                 await keep_graph(log, job_id, item.sha256, item.graph.encode())

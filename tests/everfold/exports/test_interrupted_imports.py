@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -12,7 +13,7 @@ from everfold.archives.export_file import check_export, read_export
 from everfold.projector.reading.queries import current
 from everfold.projector.reading.verify import verify
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import Refused
+from everfold.streams.errors import ArchiveDamaged, Refused
 from everfold.streams.events.event import Started
 from everfold.streams.events.record import RawEntry
 from everfold.streams.leases.producer import Producer
@@ -95,6 +96,32 @@ async def test_a_repeated_import_leaves_jobs_as_they_are_by_now(
         assert (job.owner, job.seq, job.epoch) == ("r", 3, 1)
         assert {lease.job_id for lease in await work(back)} == set(others)
         assert (await verify(back)).is_sound
+
+
+async def test_a_pipe_is_refused_for_it_can_be_read_only_once(
+    everfold: Everfold, log: Log, tmp_path: Path
+) -> None:
+    file, pipe = tmp_path / "all.jsonl.gz", tmp_path / "pipe"
+    await exported(everfold, log, file, waiting=1)
+    os.mkfifo(pipe)
+    importing = everfold("archive", "import", str(pipe), "--namespace", "back")
+    assert await ended(importing, code=2) == []
+    assert "write it into one first" in "".join(importing.error_lines)
+
+
+async def test_a_file_that_changes_after_it_was_checked_is_noticed(
+    everfold: Everfold, log: Log, tmp_path: Path
+) -> None:
+    file, other = tmp_path / "all.jsonl.gz", tmp_path / "other.jsonl.gz"
+    await exported(everfold, log, other, waiting=1)
+    await exported(everfold, log, file, waiting=1)
+    _, end = check_export(file)
+    assert len(list(read_export(file, end.sha256))) == end.events + 1  # the graph
+    whole = file.read_bytes()
+    for found in (other.read_bytes(), b"", gzip.compress(gzip.decompress(whole)[:-200])):
+        file.write_bytes(found)
+        with pytest.raises(ArchiveDamaged):
+            list(read_export(file, end.sha256))
 
 
 async def test_a_second_file_is_refused_while_the_first_is_not_finished(log: Log) -> None:
