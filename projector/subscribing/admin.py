@@ -9,7 +9,13 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from everfold.projector.subscribing.held import GAP, Held, skip_event, try_now
-from everfold.projector.subscribing.status import description_of, held_job, held_jobs, is_listed
+from everfold.projector.subscribing.status import (
+    description_of,
+    held_job,
+    held_jobs,
+    is_listed,
+    subscriptions,
+)
 from everfold.projector.subscribing.subscription import (
     BEGINNING,
     NOW,
@@ -19,7 +25,15 @@ from everfold.projector.subscribing.subscription import (
 )
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
-from everfold.streams.errors import JobNotHeld, Misconfigured, Refused, WrongKeyType
+from everfold.streams.errors import (
+    InvalidName,
+    JobNotHeld,
+    Misconfigured,
+    Refused,
+    SubscriptionUnknown,
+    WrongKeyType,
+)
+from everfold.streams.events.checks import check_name
 from everfold.streams.events.record import NO_ENTRY, entry_before, entry_order
 from everfold.streams.events.stored_fields import GREATEST, stored_entry_id
 from everfold.streams.reading.consumer_group import ConsumerGroup
@@ -184,21 +198,28 @@ async def remove(log: Log, name: str) -> None:
     """Delete a subscription; events that it has not taken may then be trimmed.
 
     A consumer that still runs ends with SubscriptionUnknown. Raises SubscriptionUnknown, and
-    Unavailable (some partitions may have been deleted).
+    Unavailable (some partitions may have been deleted): it may be repeated.
     """
-    await description_of(log, name)
-    await command(log.redis, "HDEL", log.keys.subscriptions(), name)
-    await delete_keys(log, name)
+    known = await subscriptions(log)
+    with contextlib.suppress(InvalidName):  # no subscription has such a name
+        check_name("subscription", name)
+        was_listed = await command(log.redis, "HDEL", log.keys.subscriptions(), name)
+        # What is left of a removal that was interrupted would hold the trim for ever.
+        if await delete_keys(log, name) or was_listed:
+            return
+    raise SubscriptionUnknown(name, tuple(known))
 
 
-async def delete_keys(log: Log, name: str) -> None:
-    """Delete what a subscription that is no longer listed has left. Raises Unavailable."""
+async def delete_keys(log: Log, name: str) -> bool:
+    """Delete what a subscription that is no longer listed has left; say whether there was
+    anything. Raises Unavailable."""
 
-    async def delete(partition: int) -> None:
+    async def delete(partition: int) -> bool:
         keys = log.keys.subscription(partition, name)
         log_key = log.keys.log(partition)
+        groups: object = 0
         if await command(log.redis, "EXISTS", log_key):
-            await command(log.redis, "XGROUP DESTROY", log_key, group_name(name))
-        await command(log.redis, "DEL", keys.checkpoint(), keys.held())
+            groups = await command(log.redis, "XGROUP DESTROY", log_key, group_name(name))
+        return any((groups, await command(log.redis, "DEL", keys.checkpoint(), keys.held())))
 
-    (await each(log, delete)).all()
+    return any((await each(log, delete)).all())

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from everfold.projector.subscribing.admin import remove
+from everfold.projector.subscribing.admin import create, remove
 from everfold.projector.subscribing.catch_up import CatchUp
 from everfold.projector.subscribing.consumer import Consumer
 from everfold.projector.subscribing.delivery import Delivery
@@ -15,6 +15,7 @@ from everfold.projector.subscribing.status import subscriptions
 from everfold.projector.subscribing.subscription import NOW, Subscription
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import SubscriptionUnknown
+from everfold.streams.reading.readers import group_positions
 from everfold.streams.redis.redis_errors import command
 from tests.support.wait import eventually
 
@@ -60,6 +61,19 @@ async def test_a_consumer_ends_when_its_subscription_is_removed(log: Log) -> Non
         assert await command(log.redis, "EXISTS", keys.checkpoint(), keys.held()) == 0
         groups = await command(log.redis, "XINFO GROUPS", log.keys.log(partition))
         assert "subscription:hook" not in str(groups)
+
+
+async def test_a_removal_that_was_interrupted_is_finished_by_the_next_one(log: Log) -> None:
+    await create(log, Subscription("hook"))
+    await command(log.redis, "HDEL", log.keys.subscriptions(), "hook")  # and the process dies
+    await remove(log, "hook")
+    for partition in range(2):
+        assert await group_positions(log, partition) == {}
+        keys = log.keys.subscription(partition, "hook")
+        assert await command(log.redis, "EXISTS", keys.checkpoint(), keys.held()) == 0
+    for name in ("hook", "other", "hook:held"):
+        with pytest.raises(SubscriptionUnknown):
+            await remove(log, name)
 
 
 ODD_ENTRIES: list[tuple[str | bytes, ...]] = [
