@@ -115,7 +115,7 @@ async def test_a_file_that_changes_after_it_was_checked_is_noticed(
     file, other = tmp_path / "all.jsonl.gz", tmp_path / "other.jsonl.gz"
     await exported(everfold, log, other, waiting=1)
     await exported(everfold, log, file, waiting=1)
-    _, end = check_export(file)
+    end = check_export(file).end
     assert len(list(read_export(file, end.sha256))) == end.events + 1  # the graph
     whole = file.read_bytes()
     for found in (other.read_bytes(), b"", gzip.compress(gzip.decompress(whole)[:-200])):
