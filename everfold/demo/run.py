@@ -129,7 +129,7 @@ class Demo:
 
             for name in ("anna", "bert"):
                 tasks.start_soon(start, name)
-        self._say("two runners, one projector, one Redis and two simulated ComfyUI are running:")
+        self._say("two runners, one projector, one Redis and two simulated ComfyUI run:")
         self._say(f"fast, and slow, which has no {BLUR}")
         return found
 

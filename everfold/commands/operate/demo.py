@@ -18,7 +18,7 @@ from everfold.client import Everfold
 from everfold.commands.formats import bar, doing, percent, status
 from everfold.commands.numbers import number
 from everfold.commands.options import Json
-from everfold.commands.output import Part, console, emit, is_terminal, say, styled, table
+from everfold.commands.output import Part, console, emit, is_terminal, say, table
 from everfold.commands.process.process import INTERRUPTED, ending_signals
 from everfold.demo.console import show_in_browser, start_console
 from everfold.demo.failover import Failover, FailoverSummary
@@ -198,7 +198,6 @@ class Show(Generic[S]):
         self._json = json
         self._is_drawn = is_terminal() and not json
         self._started_s = time.monotonic()
-        self._said: list[tuple[Part, ...]] = []
 
     async def run(self) -> S:
         """Raises Unavailable when a process does not start, or the demo does not end."""
@@ -223,12 +222,11 @@ class Show(Generic[S]):
 
     def _say(self, text: str) -> None:
         after_s = time.monotonic() - self._started_s
-        line = ((f"{after_s:5.1f} s  ", "dim"), text)
-        self._said.append(line)
         if self._json:
             emit({"after_s": round(after_s, 1), "what": text})
-        elif not self._is_drawn:
-            say(*line)
+        else:
+            # Above the table, not in it: what is drawn again has to fit the rows of a terminal.
+            say((f"{after_s:5.1f} s  ", "dim"), text)
 
     async def _redraw(self, live: Live) -> None:
         while True:
@@ -236,8 +234,6 @@ class Show(Generic[S]):
             await anyio.sleep(REFRESH_S)
 
     def _picture(self) -> RenderableType:
-        from rich.console import Group
-
         columns = {
             "job": self._demo.name_of,
             "status": status,
@@ -247,8 +243,7 @@ class Show(Generic[S]):
             "runner": _runner,
             "doing": doing,
         }
-        jobs = table(shown(self._demo.jobs), columns, wrap=())
-        return Group(*(styled(*line) for line in self._said), "", jobs)
+        return table(shown(self._demo.jobs), columns, wrap=())
 
 
 def shown(jobs: Sequence[Job], most: int = SHOWN) -> Sequence[Job]:
