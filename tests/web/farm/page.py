@@ -46,7 +46,8 @@ class Page:
         raise AssertionError("the stream has ended")
 
     def _take(self, fields: Mapping[str, str]) -> Told:
-        found = Told(fields["event"], fields["id"], msgspec.json.decode(fields["data"]))
+        data = msgspec.json.decode(fields["data"])
+        found = Told(fields["event"], fields.get("id", self.last_id), data)
         self.told.append(found)
         self.last_id = found.id
         if found.event == "farm":

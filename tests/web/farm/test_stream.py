@@ -237,3 +237,30 @@ async def test_many_watchers_are_told_by_one_fold(
         )
         assert site.gateway.farm.view is view
     assert one.jobs == other.jobs
+
+
+async def test_a_page_may_name_its_place_in_the_query(
+    client: httpx.AsyncClient, everfold: Everfold
+) -> None:
+    async with looking(client) as page:
+        seen = (await everfold.submit(sleeper(1))).job_id
+        await page.until(lambda: seen in page.jobs)
+    missed = (await everfold.submit(sleeper(1))).job_id
+
+    async with looking(client, f"?after={page.last_id}") as again:
+        await again.until(lambda: missed in again.jobs)
+    assert seen not in again.jobs
+    refused = await client.get(STREAM, params={"after": "zz-!"})
+    assert refused.status_code == 422
+    assert "after" in refused.text
+
+
+async def test_a_stream_on_which_nothing_happens_says_that_it_is_there(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("everfold.web.farm.stream.farm_stream.KEEP_ALIVE_S", 0.05)
+    async with looking(client) as page:
+        await page.until(lambda: page.of("here"))
+        place = page.last_id
+        await page.until(lambda: len(page.of("here")) > 1)
+    assert place

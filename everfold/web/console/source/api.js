@@ -12,21 +12,55 @@ export class Refused extends Error {
   }
 }
 
-export async function ask(path, { method = "GET", body, signal } = {}) {
+const WITHIN_S = 60;
+
+async function sent(path, { method = "GET", body, signal }) {
   const headers = body === undefined ? {} : { "Content-Type": "application/json" };
-  let answer;
+  const ends = AbortSignal.any([AbortSignal.timeout(WITHIN_S * 1000), ...(signal ? [signal] : [])]);
   try {
-    const sent = body === undefined ? undefined : JSON.stringify(body);
-    answer = await fetch(`${UNDER}/${path}`, { method, headers, body: sent, signal });
+    return await fetch(`${UNDER}/${path}`, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal: ends });
   } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Refused(0, "unreachable", "The gateway does not answer.");
+    throw unanswered(error);
   }
-  const text = await answer.text();
-  const told = text && JSON.parse(text);
+}
+
+function unanswered(error) {
+  if (error.name === "AbortError") return error;
+  return new Refused(0, "unreachable", error.name === "TimeoutError" ? `The gateway has not answered within ${WITHIN_S} s.` : "The gateway does not answer.");
+}
+
+// What stands between may answer in the gateway's place, and in no JSON.
+async function read(answer) {
+  const text = await answer.text().catch((error) => { throw unanswered(error); });
+  let told;
+  try {
+    told = text && JSON.parse(text);
+  } catch {
+    throw new Refused(answer.status, "", `Something in the gateway's place answered ${answer.status}.`);
+  }
   if (answer.ok) return told;
-  if (answer.status === 401) location.assign(`${BASE}login?next=${encodeURIComponent(location.pathname + location.search)}`);
   throw new Refused(answer.status, told?.error?.code ?? "", told?.error?.message ?? `The gateway answered ${answer.status}.`);
+}
+
+async function answered(path, asked) {
+  const answer = await sent(path, asked);
+  if (answer.status === 401) location.assign(`${BASE}login?next=${encodeURIComponent(location.pathname + location.search)}`);
+  return answer;
+}
+
+export const ask = async (path, asked = {}) => read(await answered(path, asked));
+
+// Why a stream is refused, which the browser tells no script; null where it is not.
+export async function refusalOf(path) {
+  const stop = new AbortController();
+  try {
+    const answer = await answered(path, { signal: stop.signal });
+    return answer.ok ? null : await read(answer);
+  } catch (error) {
+    return error;
+  } finally {
+    stop.abort();
+  }
 }
 
 export const act = (path, body = {}) => ask(path, { method: "POST", body });

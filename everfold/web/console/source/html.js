@@ -4,4 +4,4 @@ import htm from "htm";
 import { h } from "preact";
 
 export const html = htm.bind(h);
-export { useEffect, useMemo, useRef, useState } from "preact/hooks";
+export { useEffect, useErrorBoundary, useMemo, useRef, useState } from "preact/hooks";

@@ -2,10 +2,10 @@
 
 import { render } from "preact";
 
-import { html, useEffect, useRef } from "./html.js";
+import { html, useEffect, useErrorBoundary, useRef } from "./html.js";
 import { Keys, SCREENS } from "./keys.js";
 import { Empty, Failed, Question, Said, Time } from "./parts.js";
-import { address, path } from "./router.js";
+import { address, path, search } from "./router.js";
 import { alarms, begin, connection, hasMissed, may, me, staleSince } from "./store.js";
 import { Archive } from "./screens/archive.js";
 import { Assets } from "./screens/assets.js";
@@ -21,6 +21,13 @@ const VIEWS = { "": Board, jobs: Jobs, moment: Moment, backends: Backends, consu
 const OF_ALL = new Set(["moment", "backends", "consumers", "archive", "doctor"]);
 
 const WORDS = { connecting: "connecting …", live: "live", lost: "disconnected: what you see may be old, trying again …" };
+
+// What cannot be shown is told, and leaves the other screens as they are.
+function Screen({ at, children }) {
+  const [error, reset] = useErrorBoundary();
+  useEffect(() => error && reset(), [at]);
+  return error ? html`<${Failed} error=${{ message: `This screen cannot be shown: ${error.message}` }} again=${reset} />` : children;
+}
 
 function Frame() {
   const [screen, id] = path.value;
@@ -38,13 +45,14 @@ function Frame() {
       <span class="connection ${connection.value}" role="status">${WORDS[connection.value]}</span></header>
     ${staleSince.value ? html`<p class="alarm error above-all" role="status">The gateway cannot read the farm since <${Time} ms=${staleSince.value} />: what you see is of then. It goes on trying.</p>` : ""}
     ${hasMissed.value ? html`<p class="alarm above-all" role="status">More has happened while you were away than can be told. <button type="button" onClick=${() => location.reload()}>Read all again</button></p>` : ""}
-    <main id="main" tabindex="-1" ref=${title}>${View ? html`<${View} id=${id} key=${screen + (id ?? "")} />` : html`<${Empty} title="There is no such screen">
+    <main id="main" tabindex="-1" ref=${title}>${View ? html`<${Screen} at=${path.value.join("/") + search.value}><${View} id=${id} key=${screen + (id ?? "")} /><//>` : html`<${Empty} title="There is no such screen">
       Press <kbd>?</kbd> to see the keys, or go to the <a href=${address("")}>board</a>.<//>`}</main>
     <${Question} /><${Keys} /><${Said} />`;
 }
 
 const root = document.body.appendChild(document.createElement("div"));
 root.id = "root";
+render(html`<main id="main"><p class="waiting" aria-busy="true">Reading …</p></main>`, root);
 begin().then(
   () => render(html`<${Frame} />`, root),
   (error) => render(html`<${Failed} error=${error} again=${() => location.reload()} />`, root),

@@ -3,7 +3,7 @@
 
 import { computed, effect, signal } from "@preact/signals";
 
-import { ask, query, UNDER } from "./api.js";
+import { ask, query, refusalOf, UNDER } from "./api.js";
 import { path } from "./router.js";
 
 export const me = signal(null);
@@ -56,14 +56,24 @@ const shownJob = computed(() => (path.value[0] === "jobs" && path.value[1]) || "
 // The difference to the server's clock: what is shown as "for 3 s" is by that one.
 let behindMs = 0;
 const BEHIND_MS = 500;
+
+// A stream on which nothing comes for so long is dead, whatever the browser takes it for: the gateway says every 15 s that it is there.
+const SILENT_MS = 40000;
+let heardMs = 0;
 let source;
+let job = "";
+// Where the stream is. One that is opened anew here gets what it missed, as one does that the browser opens anew.
+let after = "";
 let backoffMs = 500;
 let again;
 
-function connect(job) {
+const address = () => `farm/stream${query({ job, after })}`;
+
+function connect() {
   source?.close();
   clearTimeout(again);
-  source = new EventSource(`${UNDER}/farm/stream${query({ job })}`);
+  heardMs = performance.now();
+  source = new EventSource(`${UNDER}/${address()}`);
   source.onopen = () => {
     backoffMs = 500;
     connection.value = "live";
@@ -72,10 +82,16 @@ function connect(job) {
     connection.value = "lost";
     if (source.readyState !== EventSource.CLOSED) return;
     // Refused: the browser does not try again by itself.
-    again = setTimeout(() => connect(shownJob.value), backoffMs);
+    again = setTimeout(find, backoffMs);
     backoffMs = Math.min(backoffMs * 2, 15000);
   };
-  source.addEventListener("farm", ({ data }) => {
+  const on = (kind, heard) => source.addEventListener(kind, (message) => {
+    heardMs = performance.now();
+    after = message.lastEventId;
+    heard(message);
+  });
+  on("here", () => {});
+  on("farm", ({ data }) => {
     const told = JSON.parse(data);
     const now = told.at_ms - Date.now();
     farm.value = { ...farm.value, ...told };
@@ -84,11 +100,27 @@ function connect(job) {
     tick();
   });
   for (const kind of Object.keys(listeners)) {
-    source.addEventListener(kind, ({ data, lastEventId }) => {
+    on(kind, ({ data, lastEventId }) => {
       const told = JSON.parse(data);
       for (const listener of [...listeners[kind]]) listener(told, lastEventId);
     });
   }
+}
+
+// A place of another namespace, or one that is too long for what stands between.
+const NO_PLACE = new Set([400, 413, 414, 422, 431]);
+
+// Finds out why the stream was refused. A job that is not there, and a place that is none any more, are let go of.
+async function find() {
+  const asked = address();
+  const refusal = await refusalOf(asked);
+  if (asked !== address()) return;
+  if (refusal?.code === "not_found") job = "";
+  else if (after && NO_PLACE.has(refusal?.status)) {
+    after = "";
+    farm.value = { ...farm.value, has_missed: true };
+  }
+  connect();
 }
 
 function tick() {
@@ -96,9 +128,17 @@ function tick() {
 }
 
 // A clock that moves what is shown by the second, without asking anybody; it rests in a hidden tab.
-setInterval(() => document.hidden || tick(), 1000);
+setInterval(() => {
+  if (!document.hidden) tick();
+  if (!source || performance.now() - heardMs < SILENT_MS) return;
+  connection.value = "lost";
+  connect();
+}, 1000);
 
 export async function begin() {
   me.value = await ask("whoami");
-  effect(() => connect(shownJob.value));
+  effect(() => {
+    [job, after] = [shownJob.value, ""];
+    connect();
+  });
 }

@@ -16,18 +16,26 @@ from starlette.responses import Response
 
 from everfold.streams.errors import InvalidName, JobUnknown
 from everfold.streams.events.checks import check_job
-from everfold.web.event_stream import COMMENT, KEEP_ALIVE_S, RETRY, EventStream
+from everfold.web.event_stream import KEEP_ALIVE_S, RETRY, EventStream
 from everfold.web.farm.mailbox import Mailbox, farm_frame, jobs_frame
 from everfold.web.farm.stream.coming_back import ComingBack
 from everfold.web.farm.stream.watched_job import WatchedJob
 from everfold.web.farm.summaries import summary_of
 from everfold.web.operation import Call, Operation, Parameter
 from everfold.web.own.answers import UNDER
-from everfold.web.own.events.cursors import Cursors, read_cursors
+from everfold.web.own.events.cursors import PARTITIONS_LIMIT, Cursors, read_cursors
 from everfold.web.own.events.job_events import LAST_EVENT_ID
 from everfold.web.query import Query
 
 JOB = Parameter(name="job", told="A job of which all events, progress and previews are sent, too.")
+AFTER = Parameter(
+    name="after",
+    most=28 * PARTITIONS_LIMIT,
+    told="The id of the last message that was received, for a page, which can send no header.",
+)
+
+HERE = b"event: here\ndata: {}\n\n"
+"""Sent for a comment: a page hears none, and would take a dead connection for a quiet one."""
 
 _ID = re.compile(r"([0-9a-z.-]+)(?:~([0-9]{1,16}))?")
 
@@ -44,20 +52,25 @@ class Place(Struct, frozen=True):
 
 async def stream_farm(call: Call) -> Response:
     """Send the farm and what changes there."""
-    job_id = Query(call.request, (JOB,)).text("job")
-    place = _place(call)
+    query = Query(call.request, (JOB, AFTER))
+    job_id, place = query.text("job"), _place(call, query)
     frames = _frames(call, job_id, place)
     await anext(frames)  # what goes wrong at the beginning is answered as a problem
     return EventStream(frames, call.gateway.counters)
 
 
-def _place(call: Call) -> Place:
-    given = call.request.headers.get("last-event-id", "")
+def _place(call: Call, query: Query) -> Place:
+    sent = call.request.headers.get("last-event-id")
+    given = sent or query.text("after")
     if not given:
         return Place()
     match = _ID.fullmatch(given)
     if match is None:
-        raise InvalidName("Last-Event-ID", given, "give back the id of a message of this stream")
+        raise InvalidName(
+            "Last-Event-ID" if sent else "after",
+            given,
+            "give back the id of a message of this stream",
+        )
     partitions = call.gateway.everfold.log.keys.partitions
     return Place(read_cursors(match[1], partitions), int(match[2] or 0))
 
@@ -87,7 +100,7 @@ async def _frames(call: Call, job_id: str | None, place: Place) -> AsyncGenerato
             if told:
                 yield told
             if not await box.wait(KEEP_ALIVE_S):
-                yield COMMENT
+                yield HERE
 
 
 def _checked(job_id: str) -> str:
@@ -132,7 +145,7 @@ async def _from_before(
 FARM_STREAM: tuple[Operation, ...] = (
     Operation(
         method="GET", path=f"{UNDER}/farm/stream", answer=stream_farm, name="stream_farm",
-        role="reader", parameters=(JOB, LAST_EVENT_ID), answers={200: "text/event-stream"},
+        role="reader", parameters=(JOB, AFTER, LAST_EVENT_ID), answers={200: "text/event-stream"},
         summary="Send the whole farm and what changes there, and all of one job if one is named.",
     ),
 )  # fmt: skip

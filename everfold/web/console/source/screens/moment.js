@@ -8,7 +8,8 @@ import { address, go, search } from "../router.js";
 import { nowMs } from "../store.js";
 
 const RANGES = { "1 h": 3600e3, "24 h": 86400e3, "7 d": 604800e3 };
-const local = (ms) => new Date(ms - new Date(ms).getTimezoneOffset() * 60e3).toISOString().slice(0, 19);
+const LAST_MS = 864e13;
+const local = (ms) => Math.abs(ms) >= LAST_MS ? "" : new Date(ms - new Date(ms).getTimezoneOffset() * 60e3).toISOString().slice(0, 19);
 
 export function Moment() {
   const end = nowMs.value;
