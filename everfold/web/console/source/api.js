@@ -1,6 +1,7 @@
 // What the console asks of the gateway: public routes below /everfold/v1, in JSON.
 // Rule: a refusal is an Error with a sentence for people; a lost login leads to the login page.
 
+import { read as parsed, written } from "./numbers.js";
 import { BASE } from "./router.js";
 
 export const UNDER = `${BASE}everfold/v1`;
@@ -18,7 +19,7 @@ async function sent(path, { method = "GET", body, signal }) {
   const headers = body === undefined ? {} : { "Content-Type": "application/json" };
   const ends = AbortSignal.any([AbortSignal.timeout(WITHIN_S * 1000), ...(signal ? [signal] : [])]);
   try {
-    return await fetch(`${UNDER}/${path}`, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal: ends });
+    return await fetch(`${UNDER}/${path}`, { method, headers, body: body === undefined ? undefined : written(body), signal: ends });
   } catch (error) {
     throw unanswered(error);
   }
@@ -34,7 +35,7 @@ async function read(answer) {
   const text = await answer.text().catch((error) => { throw unanswered(error); });
   let told;
   try {
-    told = text && JSON.parse(text);
+    told = text && parsed(text);
   } catch {
     throw new Refused(answer.status, "", `Something in the gateway's place answered ${answer.status}.`);
   }

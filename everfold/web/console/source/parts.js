@@ -37,6 +37,16 @@ export function Preview({ id, source }) {
   return from && !isGone ? html`<img class="preview" src=${from} alt="newest preview" onLoad=${() => read(false)} onError=${() => read(true)} />` : null;
 }
 
+// A button that does its work once, however often it is pressed meanwhile, and says why it could not.
+export function Button({ run, children }) {
+  const [isBusy, set] = useState(false);
+  const press = () => {
+    set(true);
+    run().catch((error) => say(error.message)).finally(() => set(false));
+  };
+  return html`<button type="button" disabled=${isBusy} onClick=${press}>${children}</button>`;
+}
+
 // Text in which `backticks` set off what is typed.
 export const Prose = ({ text }) => (text ?? "").split(/`([^`]+)`/).map((part, at) => (at % 2 ? html`<code>${part}</code>` : part));
 
@@ -132,11 +142,17 @@ export const Said = () => html`<div class="said" role="status">${said.value.text
 
 export const content = (asset) => `${BASE}api/v2/assets/${encodeURIComponent(asset)}/content`;
 
+const NOT_STORED = {
+  kept: "stays on its server", open: "on its server until the job has ended", gone: "not stored: its server did not have it any more",
+  unreachable: "not stored: its server did not answer", too_large: "not stored: it is too large", quota: "not stored: the quota of its user was full",
+  store_full: "not stored: the store could not take it", missed: "not stored: its runner did not receive it", skipped: "not stored: a preview, or one more than are stored of a job",
+};
+
 // A picture that opens in full; what is no picture is a link.
 export function Picture({ file }) {
   const source = file.asset && content(file.asset);
   const name = file.filename || file.name || "file";
-  if (!source) return html`<span class="file" title=${file.why}>${name} <small>(stays on its server)</small></span>`;
+  if (!source) return html`<span class="file">${name} <small>(${NOT_STORED[file.why] ?? "not stored"})</small></span>`;
   const kind = (file.media_type || "").split("/")[0];
   const small = file.thumbnail?.asset ? content(file.thumbnail.asset) : source;
   return html`<figure class="picture"><a href=${source} target="_blank" rel="noopener">

@@ -4,6 +4,7 @@
 import { computed, effect, signal } from "@preact/signals";
 
 import { ask, query, refusalOf, UNDER } from "./api.js";
+import { read } from "./numbers.js";
 import { path } from "./router.js";
 
 export const me = signal(null);
@@ -92,7 +93,7 @@ function connect() {
   });
   on("here", () => {});
   on("farm", ({ data }) => {
-    const told = JSON.parse(data);
+    const told = read(data);
     const now = told.at_ms - Date.now();
     farm.value = { ...farm.value, ...told };
     if (!told.at_ms || Math.abs(now - behindMs) < BEHIND_MS) return;
@@ -101,7 +102,7 @@ function connect() {
   });
   for (const kind of Object.keys(listeners)) {
     on(kind, ({ data, lastEventId }) => {
-      const told = JSON.parse(data);
+      const told = read(data);
       for (const listener of [...listeners[kind]]) listener(told, lastEventId);
     });
   }

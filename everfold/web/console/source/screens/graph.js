@@ -3,6 +3,7 @@
 
 import { act } from "../api.js";
 import { html, useState } from "../html.js";
+import { number, read, written } from "../numbers.js";
 import { say } from "../parts.js";
 import { address, go } from "../router.js";
 import { may } from "../store.js";
@@ -56,25 +57,41 @@ export function Graph({ graph, job }) {
   </svg></div>${may.value.run && html`<${Rerun} graph=${graph} job=${job} />`}`;
 }
 
+const isText = ({ type }) => type === "text";
+const isNumber = ({ type }) => type === "number" || type === "whole number";
+
+// What is written in a field, of the type that the input has. Throws for what is no JSON.
+const valueOf = (one, text) => (isText(one) ? text : isNumber(one) ? number(text) : read(text));
+
 // Inputs that a person may change, and the job run again with them.
 function Rerun({ graph, job }) {
   const [changed, set] = useState({});
+  const [isSent, send] = useState(false);
   const inputs = graph.inputs ?? [];
   if (!inputs.length || !job.ended_at_ms) return null;
   const run = (event) => {
     event.preventDefault();
-    act(`jobs/${encodeURIComponent(job.job_id)}/rerun`, { changes: changed }).then(({ job_id }) => go(address("jobs", job_id)), (error) => say(error.message));
+    send(true);
+    act(`jobs/${encodeURIComponent(job.job_id)}/rerun`, { changes: changed }).then(({ job_id }) => go(address("jobs", job_id)), (error) => say(error.message)).finally(() => send(false));
   };
-  const edit = ({ name, value }, text) => set({ ...changed, [name]: typeof value === "string" ? text : typeof value === "boolean" ? text === "true" : Number(text) });
+  const edit = (one, field) => {
+    try {
+      set({ ...changed, [one.name]: valueOf(one, field.value) });
+      field.setCustomValidity("");
+    } catch {
+      field.setCustomValidity("This is no JSON, such as [1, 2].");
+    }
+  };
   const field = (one) => {
-    const told = { onInput: (event) => edit(one, event.target.value) };
+    const told = { onInput: (event) => edit(one, event.target) };
     const choices = typeof one.value === "boolean" ? [true, false] : one.choices;
     if (choices.length) return html`<select ...${told}>${choices.map((choice) => html`<option value=${choice} selected=${choice === one.value}>${String(choice)}</option>`)}</select>`;
-    if (one.is_long) return html`<textarea rows="3" ...${told}>${one.value}</textarea>`;
-    return html`<input type=${typeof one.value === "number" ? "number" : "text"} step="any" min=${one.least} max=${one.most} value=${one.value} ...${told} />`;
+    const value = isText(one) ? one.value : written(one.value);
+    if (one.is_long) return html`<textarea rows="3" defaultValue=${value} ...${told} />`;
+    return html`<input type=${isNumber(one) ? "number" : "text"} step="any" required=${!isText(one)} min=${one.least} max=${one.most} defaultValue=${value} ...${told} />`;
   };
   const titles = new Map(graph.nodes.map((node) => [node.id, node.title]));
   return html`<details class="rerun"><summary>Run again with other values</summary><form onSubmit=${run}>
     ${inputs.map((one) => html`<label key=${one.name}><span>${titles.get(one.node)} · ${one.input}</span>${field(one)}</label>`)}
-    <button class="strong" disabled=${!Object.keys(changed).length}>Run again with ${Object.keys(changed).length} changed</button></form></details>`;
+    <button class="strong" disabled=${isSent || !Object.keys(changed).length}>Run again with ${Object.keys(changed).length} changed</button></form></details>`;
 }

@@ -3,7 +3,8 @@
 import { act, ask, UNDER } from "../api.js";
 import { count, exact, span } from "../format.js";
 import { html, useEffect, useRef, useState } from "../html.js";
-import { Bar, confirmed, JobLink, Loaded, Panel, Picture, Preview, say, server, Status, Time, useLoaded, WHY } from "../parts.js";
+import { written } from "../numbers.js";
+import { Bar, Button, confirmed, JobLink, Loaded, Panel, Picture, Preview, say, server, Status, Time, useLoaded, WHY } from "../parts.js";
 import { address, BASE, go } from "../router.js";
 import { hear, may, me, nowMs, previews } from "../store.js";
 import { Gantt } from "./gantt.js";
@@ -17,26 +18,26 @@ function Verbs({ job, again }) {
     title: "Cancel this job?", text: "It is stopped at its server. It can be run again as a new job.", verb: "Cancel job", reason: WHY,
     run: (reason) => act(`${path}/cancel`, { reason }).then(() => "The job is asked to stop."),
   });
-  const rerun = () => act(`${path}/rerun`).then(({ job_id }) => go(address("jobs", job_id)), (error) => say(error.message));
+  const rerun = () => act(`${path}/rerun`).then(({ job_id }) => go(address("jobs", job_id)));
   const urgent = (priority) => act(`${path}/priority`, { priority }).then(() => say(`Its priority is ${priority} now.`), (error) => say(error.message));
   const page = html`<a class="button" href=${`${UNDER}/${path}/story.html`} download>Save its story</a>`;
   if (!may.value.run) return page;
   return html`<span class="verbs">${page}${job.status === "queued" && may.value.operate && html`<label>priority <select value=${job.priority} onChange=${(event) => urgent(event.target.value)}>
       ${["high", "normal", "low"].map((one) => html`<option>${one}</option>`)}</select></label>`}
-    ${OPEN.has(job.status) ? html`<button type="button" onClick=${cancel}>Cancel …</button>` : html`<button type="button" onClick=${rerun}>Run again</button>`}</span>`;
+    ${OPEN.has(job.status) ? html`<button type="button" onClick=${cancel}>Cancel …</button>` : html`<${Button} run=${rerun}>Run again<//>`}</span>`;
 }
 
 // Two states, field by field: what an event has changed.
 function changes(before, after) {
   const names = new Set([...Object.keys(before), ...Object.keys(after)]);
-  return [...names].filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]) && !(isNothing(name, before[name]) && isNothing(name, after[name])));
+  return [...names].filter((name) => written(before[name]) !== written(after[name]) && !(isNothing(name, before[name]) && isNothing(name, after[name])));
 }
 
 const isNothing = (name, value) => value === undefined || value === null || value === "" || (value === 0 && name.endsWith("_ms")) || (typeof value === "object" && !Object.keys(value).length);
 
 function shown(name, value) {
   if (isNothing(name, value)) return "–";
-  return typeof value === "object" ? JSON.stringify(value) : name.endsWith("_at_ms") ? exact(value) : String(value);
+  return typeof value === "object" ? written(value) : name.endsWith("_at_ms") ? exact(value) : String(value);
 }
 
 // Rule: it follows a job that has ended only; one that runs would be read again at each event.
@@ -57,7 +58,7 @@ function States({ id, last, isOpen }) {
       <input type="range" min="1" max=${last} value=${seq} onInput=${(event) => set(+event.target.value)} /></label>
     ${after ? html`<div class="scroll" tabindex="0" role="region" aria-label="Changes"><table class="changes"><thead><tr><th scope="col">field</th><th scope="col">before</th><th scope="col">after</th></tr></thead><tbody>
       ${changed.map((name) => html`<tr key=${name}><th scope="row">${name}</th><td data-name="before"><del>${shown(name, before[name])}</del></td><td data-name="after"><ins>${shown(name, after[name])}</ins></td></tr>`)}</tbody></table></div>
-      <details><summary>the whole state</summary><pre tabindex="0">${JSON.stringify(after, null, 2)}</pre></details>` : html`<p class="waiting">Reading …</p>`}`;
+      <details><summary>the whole state</summary><pre tabindex="0">${written(after, 2)}</pre></details>` : html`<p class="waiting">Reading …</p>`}`;
 }
 
 // A list that stands at its newest line while a job goes on, until somebody scrolls away from there.
@@ -102,7 +103,7 @@ function Events({ events, isOpen }) {
   const shown = isAll ? events : events.slice(-EVENTS);
   return html`${shown.length < events.length && html`<p><button type="button" onClick=${() => all(true)}>Show the ${count(events.length - shown.length)} earlier ones, too</button></p>`}
     <ol class="events" tabindex="0" aria-label="Events" ...${useNewest(events.length, isOpen)}>${shown.map((one) => html`<li key=${one.entry_id}><details><summary><${Time} ms=${one.time_ms} /> <b>${one.event.type?.replace("job.", "") ?? "unreadable"}</b>${" "}
-    <small>${one.event.actor ?? ""} · event ${one.seq} · epoch ${one.epoch}</small></summary><pre tabindex="0">${JSON.stringify(one.event, null, 2)}</pre></details></li>`)}</ol>`;
+    <small>${one.event.actor ?? ""} · event ${one.seq} · epoch ${one.epoch}</small></summary><pre tabindex="0">${written(one.event, 2)}</pre></details></li>`)}</ol>`;
 }
 
 function Proof({ id }) {
@@ -160,7 +161,7 @@ export function Job({ id }) {
         ${job.trace && html`<dt>trace</dt><dd class="id"><${Trace} id=${job.trace.split("-")[1]} /></dd>`}
         ${job.rerun_of && html`<dt>run again of</dt><dd><${JobLink} id=${job.rerun_of} /></dd>`}
         ${["submitted", "claimed", "started", "ended"].map((word) => job[`${word}_at_ms`] ? html`<dt>${word}</dt><dd><${Time} ms=${job[`${word}_at_ms`]} /></dd>` : "")}
-        ${Object.entries(job.metadata).map(([name, value]) => html`<dt>${name}</dt><dd>${typeof value === "object" ? JSON.stringify(value) : String(value)}</dd>`)}</dl><//>
+        ${Object.entries(job.metadata).map(([name, value]) => html`<dt>${name}</dt><dd>${typeof value === "object" ? written(value) : String(value)}</dd>`)}</dl><//>
       <${Panel} title="Who held it" wide><${Loaded} of=${story}>${(told) => html`<${Gantt} ...${told} job=${job} />`}<//><//>
       <${Panel} title="Graph" wide><${Loaded} of=${graph}>${(found) => html`<${Graph} graph=${found} job=${{ ...job, ...live }} />`}<//><//>
       <${Panel} title="State by state" wide>${last ? html`<${States} id=${id} last=${last} isOpen=${OPEN.has(job.status)} />` : html`<p class="none">–</p>`}<//>
