@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import (
+    ArchiveUnavailable,
+    AssetGone,
+    AssetsUnavailable,
     Conflict,
     CorruptLog,
     EverfoldError,
@@ -26,6 +30,8 @@ from everfold.streams.errors import (
     Unavailable,
     Unknown,
 )
+
+logger = get_logger("everfold.web")
 
 AWAY_RETRY_S = 2
 """Seconds after which a client is to ask again while Redis is away."""
@@ -75,8 +81,15 @@ _MAPPED: tuple[tuple[type[EverfoldError], int, str, int | None], ...] = (
 """The first row that fits counts: leaves stand before their branch."""
 
 
-_AWAY = "the gateway cannot reach its Redis now: repeat the request in a moment"
-"""Where Redis is, and why it is away, is in the gateway's own log and not for its clients."""
+_TOLD: tuple[tuple[type[EverfoldError], str], ...] = (
+    (ServerUnreachable, "the gateway cannot reach its Redis now: repeat the request in a moment"),
+    (AssetGone, "the bytes of this file are no longer in the gateway's store"),
+    (AssetsUnavailable, "the gateway's store of files cannot be used now: repeat it in a moment"),
+    (ArchiveUnavailable, "the gateway cannot use its archive now: repeat the request in a moment"),
+    (Misconfigured, "the gateway needs a file, or a setting, that is not right: see its log"),
+)
+"""Where Redis, files and the archive are, and why they are away, is in the gateway's own log and is
+not told to its clients."""
 
 
 def problem_of(error: Exception) -> Problem | None:
@@ -85,6 +98,13 @@ def problem_of(error: Exception) -> Problem | None:
         return error
     for kind, status, code, retry_after_s in _MAPPED:
         if isinstance(error, kind):
-            told = _AWAY if isinstance(error, ServerUnreachable) else str(error)
-            return Problem(status, code, told, retry_after_s=retry_after_s)
+            return Problem(status, code, _told(error), retry_after_s=retry_after_s)
     return None
+
+
+def _told(error: EverfoldError) -> str:
+    for kind, told in _TOLD:
+        if isinstance(error, kind):
+            logger.warning("request_not_done error=%s why=%r", type(error).__name__, str(error))
+            return told
+    return str(error)
