@@ -158,3 +158,24 @@ async def test_a_time_that_no_calendar_has_is_refused_in_words(
     await console.has_text("That did not work")
     await console.press("g", "b")
     await console.has_text("Board")
+
+
+async def test_rows_of_one_filter_are_not_shown_below_another(
+    everfold: Everfold, stack: Stack, browser: Browser
+) -> None:
+    between = Between()
+    await everfold.submit(sleeper(1))
+    await everfold.assets.put(b"a text", name="text.txt", owner="ada")
+    await stack.projector()
+    async with behind(between, everfold, stack, browser) as console:
+        await console.see("jobs")
+        await console.page.locator("tbody .status.queued").wait_for()
+        between.unanswered = "/everfold/v1/jobs"
+        await console.page.locator(".chip .status.failed").click()
+        await console.page.locator("tbody").wait_for(state="detached", timeout=5_000)
+
+        await console.see("assets")
+        await console.has_text("text.txt")
+        between.unanswered = "/everfold/v1/assets"
+        await console.page.get_by_role("button", name="video").click()
+        await console.page.get_by_text("text.txt").wait_for(state="detached", timeout=5_000)

@@ -67,19 +67,20 @@ export function Table({ columns, rows, id, label, empty, live }) {
   </tbody></table></div>`;
 }
 
-// What is read once: `load` returns a promise; the screen shows that it waits, or why it failed.
-export function useLoaded(load, depends) {
+// What is read once: `load` returns a promise; the screen shows that it waits, or why it failed. What is read again
+// is shown meanwhile as it was, but under another name, such as a filter, it would be taken for what that selects.
+export function useLoaded(load, depends, name = "") {
   const [state, set] = useState({});
   const [turn, repeat] = useState(0);
   useEffect(() => {
     const aborts = new AbortController();
     load(aborts.signal).then(
-      (value) => set({ value }),
-      (error) => error.name === "AbortError" || set(({ value }) => ({ value, error })),
+      (value) => set({ name, value }),
+      (error) => error.name === "AbortError" || set((before) => ({ ...(before.name === name ? before : { name }), error })),
     );
     return () => aborts.abort();
   }, [...depends, turn]);
-  return { ...state, again: () => repeat((number) => number + 1) };
+  return { ...(state.name === name ? state : {}), again: () => repeat((number) => number + 1) };
 }
 
 export function Loaded({ of: { value, error, again }, children }) {

@@ -12,7 +12,7 @@ export function Assets() {
   const [pages, set] = useState([null]);
   useEffect(() => set([null]), [user, kind]);
   const cursor = pages[pages.length - 1];
-  const page = useLoaded((signal) => ask(`assets${query({ user, kind, cursor, limit: 60 })}`, { signal }), [user, kind, cursor]);
+  const page = useLoaded((signal) => ask(`assets${query({ user, kind, cursor, limit: 60 })}`, { signal }), [user, kind, cursor], `${kind} ${user}`);
   const to = (values) => go(address("assets") + query({ user, kind, ...values }));
   return html`<h1>Assets</h1><form class="filter" onSubmit=${(event) => { event.preventDefault(); to({ user: event.target.user?.value }); }}>
     ${may.value.see && html`<label>user <input name="user" data-filter value=${user} /></label><button>Show</button>`}

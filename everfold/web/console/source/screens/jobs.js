@@ -135,7 +135,7 @@ export function Jobs() {
   const pages = turned.words === words ? turned.pages : [null];
   const setPages = (list) => turn({ words, pages: list });
   const cursor = pages[pages.length - 1];
-  const page = useLoaded((signal) => ask(`jobs${query({ ...asked(filter), cursor, limit: PAGE })}`, { signal }), [words, cursor]);
+  const page = useLoaded((signal) => ask(`jobs${query({ ...asked(filter), cursor, limit: PAGE })}`, { signal }), [words, cursor], words);
   const rows = useMemo(() => new Map(page.value?.jobs.map((job) => [job.job_id, signal(job)])), [page.value]);
   const again = () => { setPages([null]); page.again(); };
   return html`<h1>Jobs</h1><${Filter} filter=${filter} />
