@@ -145,8 +145,8 @@ async def test_a_url_of_several_servers_that_names_one_says_which_url_to_write(
         (f"redis+sentinel://{place}/{SERVICE}", "write redis:// for this server"),
         (f"redis+cluster://{place}", "no node of a cluster: write redis://"),
     ):
-        async with opened(url) as redis:
-            with pytest.raises(NoServer, match=said):
+        with pytest.raises(NoServer, match=said):
+            async with opened(url) as redis:
                 await command(redis, "GET", "k")
 
 
