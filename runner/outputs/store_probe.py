@@ -51,7 +51,7 @@ class StoreProbe:
 
     def _note(self, trouble: str) -> None:
         if trouble and not self.trouble:
-            logger.warning("assets_not_writable why=%r jobs='wait with their outputs'", trouble)
+            logger.warning("assets_not_writable why=%r", trouble)
         elif self.trouble and not trouble:
             logger.info("assets_writable")
         self.trouble = trouble

@@ -26,6 +26,7 @@ from everfold.projector.subscribing.held import Held
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.connection import Argument
 from everfold.streams.events.record import NO_ENTRY
+from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import partition_events
 from everfold.streams.redis.keys import PROJECTOR_GROUP
 from everfold.streams.redis.partition_keys import JobsKeys
@@ -43,7 +44,7 @@ async def _read_by(log: Log, group: str, owner: str) -> list[str]:
     """Have a consumer read the log of MANY jobs; return the entry ids."""
     await add_jobs(log, MANY, "waiting")
     key = log.keys.log(0)
-    await command(log.redis, "XGROUP CREATE", key, group, "0")
+    await ConsumerGroup(log, group, owner).create(0)
     ask = ("XREADGROUP", "GROUP", group, owner, "STREAMS", key, ">")
     rows = cast("list[list[list[list[bytes]]]]", await command(log.redis, *ask))
     return [row[0].decode() for row in rows[0][1]]

@@ -27,6 +27,7 @@ from everfold.projector.subscribing.held import Held
 from everfold.projector.subscribing.subscription import Subscription
 from everfold.streams.appending.log import Log
 from everfold.streams.events.record import NO_ENTRY, Recorded
+from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import partition_page
 from everfold.streams.redis.keys import PROJECTOR_GROUP
 from everfold.streams.redis.partition_keys import JobsKeys
@@ -88,7 +89,7 @@ async def read_by_owner(log: Log, group: str, owner: str) -> list[str]:
     for name in ("a", "b"):
         await log.submit(GRAPH, job_id=name)
     key = log.keys.log(0)
-    await command(log.redis, "XGROUP CREATE", key, group, "0")
+    await ConsumerGroup(log, group, owner).create(0)
     rows = await command(log.redis, "XREADGROUP", "GROUP", group, owner, "STREAMS", key, ">")
     return [row[0].decode() for row in rows[0][1]]  # type: ignore[index]
 

@@ -59,7 +59,7 @@ async def test_doctor_names_a_store_that_a_runner_cannot_write(
 async def test_it_looks_again_and_leaves_nothing(
     log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "everfold")
     in_the_way = tmp_path / "store"
     in_the_way.write_text("a file where a folder is to be")
     probe = StoreProbe(AssetStore(log, BlobFolder(in_the_way)), every_s=0.05)

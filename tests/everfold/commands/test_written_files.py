@@ -32,7 +32,7 @@ REFUSED = {
     ("archive", "export", "/"): "/ cannot be written: ",
     ("archive", "run", "--everything", "--archive", AWAY): "No such file or directory",
     ("archive", "import", AWAY): "/proc/nowhere cannot be read: No such file or directory",
-    ("archive", "import", "/"): "/ cannot be read: Is a directory",
+    ("archive", "import", "/"): "/ is no file",
     ("audit", "replay", "--to", "/nope"): "'/nope' is not usable",
     ("audit", "replay", "--to", AWAY): "is not usable",
     ("simulator", "--port", "0", "--output", AWAY): "cannot write to /proc/nowhere",

@@ -113,11 +113,11 @@ REPLIES = tuple(
             ServerOutOfMemory,
             "maxmemory",
         ),
-        ("NOAUTH Authentication required.", ServerRefusesAccess, "user:password@"),
+        ("NOAUTH Authentication required.", ServerRefusesAccess, "the user, a colon, the password"),
         (
             "NOAUTH HELLO must be called with the client already authenticated",
             ServerRefusesAccess,
-            "user:password@",
+            "the user, a colon, the password",
         ),
         (
             "WRONGPASS invalid username-password pair or user is disabled.",

@@ -64,7 +64,6 @@ DIFFERENCES = {
     ("validation-error", "POST /prompt #7"): "the servers of this test list other models",
     ("validation-error", "POST /prompt #10"): NO_500,
     ("validation-error", "POST /prompt #11"): NO_500,
-    ("ws-image-progress", "GET /history #2"): "pictures that were only sent are files here",
 }
 """Recording and request -> why the answer is another one."""
 
