@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from msgspec import Struct
 
@@ -13,6 +14,10 @@ from everfold.streams.events.record import RawEntry, Recorded, recorded
 from everfold.streams.redis import scripts
 from everfold.streams.redis.keys import Keyspace
 from everfold.streams.redis.pages import PAGE, PAGE_BYTES
+from everfold.streams.redis.retry import with_retry
+
+if TYPE_CHECKING:
+    from everfold.streams.appending.log import Log
 
 
 class JobPage(Struct, frozen=True):
@@ -47,6 +52,21 @@ async def job_page(
     following = rest[0].decode(errors="replace") if rest else ""
     rows = cast("list[RawEntry]", reply[2:])
     return JobPage(outcome, following, [recorded(entry_id, flat) for entry_id, flat in rows])
+
+
+async def job_chain(log: Log, job_id: str, after_seq: int = 0) -> JobPage:
+    """Return all pages of a job's events as one; `outcome` says why the chain ends.
+
+    Raises a leaf of Unavailable when the server stayed away for the log's `retry_for_s`.
+    """
+    events, at = list[Recorded](), ""
+    while True:
+        read = partial(job_page, log.redis, log.keys, job_id, at, after_seq)
+        page = await with_retry(read, log.retry_for_s)
+        events += page.events
+        at = page.following
+        if page.outcome != b"page" or not at:
+            return JobPage(page.outcome, at, events)
 
 
 async def earlier_append(

@@ -8,12 +8,11 @@ that can read it is moved for one that reads something else than those before it
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 from typing import cast
 
 from msgspec import Struct
 
-from everfold.streams.appending.job_page import job_page
+from everfold.streams.appending.job_page import job_chain
 from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import JobClosed, JobLeased, JobUnknown, WrongExpectedSequence
@@ -31,7 +30,6 @@ from everfold.streams.events.record import Recorded
 from everfold.streams.leases.server_clock import ServerClock
 from everfold.streams.redis import scripts
 from everfold.streams.redis.redis_errors import command
-from everfold.streams.redis.retry import with_retry
 
 PROMOTE_LIMIT = 500
 """Jobs moved from later to those that wait for a runner in one call."""
@@ -125,8 +123,11 @@ async def end_overdue(log: Log, job_id: str) -> None:
     """
     if await command(log.redis, "HGET", log.keys.head(job_id), "blocked"):
         return
-    records = await _newest_first(log, job_id)
-    if not records or any(isinstance(record.event, Unreadable) for record in records):
+    chain = await job_chain(log, job_id)
+    records = chain.events
+    if chain.outcome != b"page" or not records:
+        return  # some of its events are not in the log
+    if any(isinstance(record.event, Unreadable) for record in records):
         return
     if (end := _end_of(records)) is None:
         key = log.keys.deadlines(log.keys.partition_of(job_id))
@@ -134,21 +135,6 @@ async def end_overdue(log: Log, job_id: str) -> None:
         return
     with suppress(JobLeased, JobClosed, JobUnknown, WrongExpectedSequence):
         await log.append(job_id, end, epoch=UNLEASED, expected=records[0].seq)
-
-
-async def _newest_first(log: Log, job_id: str) -> list[Recorded]:
-    """Return a job's events, none where some of them are not in the log."""
-    found, at = list[Recorded](), ""
-    while True:
-        page = await with_retry(
-            partial(job_page, log.redis, log.keys, job_id, at, 0), log.retry_for_s
-        )
-        found += page.events
-        at = page.following
-        if page.outcome != b"page":
-            return []
-        if not at:
-            return found
 
 
 def _end_of(newest_first: list[Recorded]) -> Canceled | Expired | None:

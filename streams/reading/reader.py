@@ -18,7 +18,7 @@ import anyio
 from msgspec import Struct
 from redis.asyncio import Redis
 
-from everfold.streams.appending.job_page import job_page
+from everfold.streams.appending.job_page import job_chain
 from everfold.streams.appending.log import Log
 from everfold.streams.border.logger import get_logger
 from everfold.streams.closing import close
@@ -64,19 +64,11 @@ class JobTail(Struct, frozen=True):
 async def job_tail(log: Log, job_id: str, after_seq: int = 0) -> JobTail:
     """Return what `job_events` returns, and whether events are missing. Raises as that does."""
     job_id, after_seq = check_job(job_id), whole_number("after_seq", after_seq)
-    newest_first: list[Recorded] = []
-    at, outcome = "", b"page"
-    while outcome == b"page":
-        read = partial(job_page, log.redis, log.keys, job_id, at, after_seq)
-        page = await with_retry(read, log.retry_for_s)
-        if page.outcome == b"unknown":
-            raise JobUnknown(job_id)
-        outcome, at = page.outcome, page.following
-        newest_first += page.events
-        if not at:
-            break
-    strange = at if outcome == b"strange" else ""
-    return JobTail(newest_first[::-1], is_cut=outcome != b"page", strange_entry=strange)
+    chain = await job_chain(log, job_id, after_seq)
+    if chain.outcome == b"unknown":
+        raise JobUnknown(job_id)
+    strange = chain.following if chain.outcome == b"strange" else ""
+    return JobTail(chain.events[::-1], is_cut=chain.outcome != b"page", strange_entry=strange)
 
 
 async def partition_page(
