@@ -201,13 +201,13 @@ async def _import(
     open_jobs: dict[str, str] = {}
     page: list[RawEntry] = []
     at, done = -1, 0
-    for partition, record in _newest(items, begun_again):
+    for partition, entry, record in _newest(items, begun_again):
         if page and (partition != at or len(page) == PAGE):
             await import_entries(log, at, page)
             note(done)
             page = []
         at, done = partition, done + 1
-        page.append(_entry(record))
+        page.append(entry)
         _follow(open_jobs, record)
     if page:
         await import_entries(log, at, page)
@@ -216,12 +216,13 @@ async def _import(
 
 def _newest(
     items: Iterable[Item], begun_again: Mapping[str, str]
-) -> Iterator[tuple[int, Recorded]]:
+) -> Iterator[tuple[int, RawEntry, Recorded]]:
     for item in items:
         if not isinstance(item, Graph):
-            [record] = records_of([item[1]])
+            partition, entry = item
+            [record] = records_of([entry])
             if is_of_newest(record, begun_again):
-                yield item[0], record
+                yield partition, entry, record
 
 
 def _follow(open_jobs: dict[str, str], record: Recorded) -> None:
