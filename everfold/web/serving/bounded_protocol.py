@@ -17,6 +17,7 @@ from websockets.http11 import MAX_LINE_LENGTH
 from everfold.web.comfyui.refusal import refusal
 from everfold.web.event_stream import DIRECT
 from everfold.web.problem import Problem
+from everfold.web.serving.unread import CountedReading
 
 HEAD_LIMIT_BYTES = 64 * 1024
 """Of a request's line and headers together; cookies and signed addresses need a few KiB."""
@@ -56,7 +57,7 @@ class UpgradeWithBody(Exception):
     """A request for a websocket has a body: what waits for its end would wait for ever."""
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(CountedReading, HttpToolsProtocol):
     """uvicorn's, with bounds."""
 
     _head_bytes = 0
@@ -66,7 +67,6 @@ class BoundedProtocol(HttpToolsProtocol):
     """Whether what was read last had some of a body, or the end of a request: then most of it was
     no head."""
     _head_timer: asyncio.TimerHandle | None = None
-    resumed = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or refuse it where there are too many."""
@@ -136,11 +136,6 @@ class BoundedProtocol(HttpToolsProtocol):
                 await app(scope, receive, send)
 
         super()._start_asgi_task(cycle, begun if self.flow.write_paused else app)
-
-    def resume_writing(self) -> None:
-        """Go on sending."""
-        self.resumed += 1
-        super().resume_writing()
 
     def _send_chunk(self, cycle: RequestResponseCycle, chunk: bytes) -> bool:
         """Send a chunk of an answer that is under way, as uvicorn does; False where it must wait.

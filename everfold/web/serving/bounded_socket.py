@@ -9,22 +9,18 @@ from __future__ import annotations
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
 
+from everfold.web.serving.unread import CountedReading
+
 MOST_PINGS_PER_S = 50
 """Pings and pongs of one client; browsers send none, others one in some seconds."""
 MOST_FRAGMENTS = 1_000
 """Of one message: tiny ones cost more than they hold."""
 
 
-class BoundedSocket(WebSocketsSansIOProtocol):
+class BoundedSocket(CountedReading, WebSocketsSansIOProtocol):
     """uvicorn's, with bounds."""
 
-    resumed = 0
     _second, _pings = 0, 0
-
-    def resume_writing(self) -> None:
-        """Go on sending."""
-        self.resumed += 1
-        super().resume_writing()
 
     def handle_ping(self) -> None:
         """Answer a ping."""

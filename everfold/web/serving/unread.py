@@ -31,6 +31,18 @@ class Connection(Protocol):
     """How often so much was read that more could be sent."""
 
 
+class CountedReading(asyncio.BaseProtocol):
+    """Counts, of the protocol that it is mixed into, how often so much was read that more could be
+    sent."""
+
+    resumed = 0
+
+    def resume_writing(self) -> None:
+        """Go on sending."""
+        self.resumed += 1
+        super().resume_writing()
+
+
 class _Behind(Struct, frozen=True):
     """How far behind a peer was when it last read something."""
 

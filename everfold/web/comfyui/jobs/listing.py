@@ -19,6 +19,7 @@ from everfold.web.bodies import json_answer
 from everfold.web.comfyui.jobs.found import find, known_as, own_user
 from everfold.web.comfyui.jobs.hidden import hidden_of, is_left
 from everfold.web.comfyui.jobs.job_previews import previews_of
+from everfold.web.comfyui.jobs.open_jobs import RUNNING
 from everfold.web.comfyui.jobs.queue import cancel_all, named_jobs
 from everfold.web.comfyui.jobs.shown_job import number_of, shown_outputs
 from everfold.web.comfyui.jobs.shown_prompts import Status, entry_of
@@ -34,7 +35,7 @@ PAGES_LIMIT = 3
 """Times that so many jobs are looked at for one answer, where many are hidden or were deleted."""
 STATUSES: Mapping[str, tuple[str, ...]] = {
     "pending": ("queued",),
-    "in_progress": ("running", "canceling"),
+    "in_progress": RUNNING,
     "completed": ("succeeded",),
     "failed": ("failed", "expired"),
     "cancelled": ("canceled",),
