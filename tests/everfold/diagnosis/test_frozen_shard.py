@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
@@ -23,6 +24,14 @@ pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 WITHIN_S = 14.0
 """Two calls of which each leaves a silent node after some seconds, on a busy machine."""
+
+
+async def told(start: StartProgram, cluster: Cluster, *words: str, code: int) -> Program:
+    """Run a command on the namespace to its end, which is to have this code."""
+    names = {"REDIS_URL": cluster.url, "EVERFOLD_NAMESPACE": "shard"}
+    program = start("-m", "everfold", *words, environ=names)
+    assert await program.end(within_s=60) == code, program
+    return program
 
 
 async def missing(call: Callable[[], Awaitable[object]]) -> PartitionsUnavailable:
@@ -74,46 +83,35 @@ async def test_the_proof_tells_of_the_partitions_that_answer(
 ) -> None:
     cluster = own_cluster(3, 0, cluster_require_full_coverage="no")
 
-    async def audited(code: int, *arguments: str) -> Program:
-        names = {"REDIS_URL": cluster.url, "EVERFOLD_NAMESPACE": "shard"}
-        program = start_program("-m", "everfold", "audit", "verify", *arguments, environ=names)
-        assert await program.end(within_s=60) == code, program
-        return program
-
+    audited = partial(told, start_program, cluster, "audit", "verify")
     async with Log.open(cluster.url, namespace="shard") as log:
         await log.make()
         jobs = [(await log.submit(GRAPH)).job_id for _ in range(40)]
         frozen, away = shard_without_home(cluster, log)
         here = [job for job in jobs if log.keys.partition_of(job) not in away]
-        await audited(0)
+        await audited(code=0)
         frozen.freeze()
         report = await verify(log, partial=True)
         assert (report.missing, report.jobs, report.differences) == (away, len(here), [])
         assert not report.is_sound
-        told = await audited(4)
+        proof = await audited(code=4)
         counted = f"{len(here)} events of {len(here)} jobs, {len(here)} of them open"
-        assert f"{counted}: all as it must be" in told.lines, told
+        assert f"{counted}: all as it must be" in proof.lines, proof
         named = ", ".join(map(str, away))
-        assert f"partitions {named} do not answer" in told.error_lines[-1]
+        assert f"partitions {named} do not answer" in proof.error_lines[-1]
         # What is wrong where it could look counts for more than what it could not look at.
         await command(log.redis, "DEL", log.keys.waiting(log.keys.partition_of(here[0]), "default"))
-        found = json.loads((await audited(1, "--json")).lines[0])
+        found = json.loads((await audited("--json", code=1)).lines[0])
         assert (found["sound"], found["missing"]) == (False, list(away))
         assert here[0] in [difference["job_id"] for difference in found["differences"]]
         frozen.thaw()
-        await audited(1)
+        await audited(code=1)
 
 
 async def test_a_node_that_refuses_the_password_is_named_and_the_others_are_told_of(
     own_cluster: StartCluster, start_program: StartProgram
 ) -> None:
     cluster = own_cluster(3, 0, cluster_require_full_coverage="no")
-
-    async def told(code: int, *arguments: str) -> Program:
-        names = {"REDIS_URL": cluster.url, "EVERFOLD_NAMESPACE": "shard"}
-        program = start_program("-m", "everfold", *arguments, environ=names)
-        assert await program.end(within_s=60) == code, program
-        return program
 
     async with Log.open(cluster.url, namespace="shard") as log:
         await log.make()
@@ -124,13 +122,16 @@ async def test_a_node_that_refuses_the_password_is_named_and_the_others_are_told
     here = [job for job in jobs if log.keys.partition_of(job) not in away]
     refusing.ask("CONFIG", "SET", "requirepass", "another")
     named = ", ".join(map(str, away))
-    proof = await told(4, "audit", "verify")
+    proof = await told(start_program, cluster, "audit", "verify", code=4)
     assert f"{len(here)} events of {len(here)} jobs" in proof.lines[0]
     assert f"partitions {named} do not answer" in proof.error_lines[-1]
-    listed = await told(0, "jobs", "ls", "--json")
+    listed = await told(start_program, cluster, "jobs", "ls", "--json", code=0)
     assert {json.loads(line)["job_id"] for line in listed.lines} == set(here)
     assert f"partitions {named} do not answer" in listed.error_lines[-1]
-    findings = [json.loads(line) for line in (await told(1, "doctor", "--json")).lines]
+    findings = [
+        json.loads(line)
+        for line in (await told(start_program, cluster, "doctor", "--json", code=1)).lines
+    ]
     found = {finding["what"]: finding["found"] for finding in findings}
     assert "the server wants a password" in found[f"server {refusing}"]
     assert found["log"] == f"{len(here)} events, no archive; no answer from {len(away)} partitions"
