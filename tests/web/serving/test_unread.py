@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
@@ -82,8 +82,16 @@ async def test_all_peers_together_have_a_bound(
     site: Site, large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unread, "UNREAD_LIMIT_BYTES", 2 * len(LARGE))
+    behind, look = list[int](), unread.Unread.look
+
+    def noted(self: unread.Unread, connections: Collection[unread.Connection], now: float) -> None:
+        look(self, connections, now)
+        behind.append(len(self._behind))
+
+    monkeypatch.setattr(unread.Unread, "look", noted)
     async with AsyncExitStack() as exits:
         first = await exits.enter_async_context(asking(site))
+        await eventually(lambda: bool(behind) and behind[-1] == 1, 10)
         peers = [await exits.enter_async_context(asking(site)) for _ in range(8)]
         await eventually(lambda: is_cut(first), 10)
 
