@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from blake3 import blake3
@@ -17,6 +18,15 @@ from tests.support.programs.stack import Comfy, Stack
 
 def store_of(stack: Stack, folder: Path) -> AssetStore:
     return AssetStore(stack.log, BlobFolder(folder))
+
+
+def has_part_of_a_file(folder: Path) -> bool:
+    """Say whether some of a job's file has come; a runner's look at its store is of a few KiB."""
+    for part in folder.rglob("*.part"):
+        with suppress(FileNotFoundError):
+            if part.stat().st_size > 64 * 1024:
+                return True
+    return False
 
 
 def references(outputs: Outputs) -> Iterator[dict[str, object]]:

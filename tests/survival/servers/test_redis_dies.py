@@ -21,7 +21,13 @@ from tests.support.programs.stack import Stack
 from tests.support.servers import OwnServer, StartServer
 from tests.support.trouble.fault_proxy import FaultProxy
 from tests.support.wait import eventually
-from tests.survival.backends.stored_outputs import check_stored, saver, store_of, submitted
+from tests.survival.backends.stored_outputs import (
+    check_stored,
+    has_part_of_a_file,
+    saver,
+    store_of,
+    submitted,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -84,7 +90,7 @@ async def test_a_server_that_dies_while_output_files_are_stored_costs_none(
     await comfy.fault("delay_view", seconds=1.5)
     await fragile.runner(comfy, assets=str(tmp_path / "assets"))
     job_id = await submitted(fragile, saver(("2", "a"), ("3", "b"), kib=4096))
-    await eventually(lambda: any((tmp_path / "assets").rglob("*.part")), 20)
+    await eventually(lambda: has_part_of_a_file(tmp_path / "assets"), 20)
     await run_sync(server.kill)
     await anyio.sleep(2.0)  # the files have come meanwhile
     await run_sync(server.start)
