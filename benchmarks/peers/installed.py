@@ -12,11 +12,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import msgspec
 
-from benchmarks.peers.peer import EVERFOLD, Peer
+from benchmarks.peers.peer import BARE, EVERFOLD, Peer
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -37,6 +38,8 @@ def version(peer: Peer) -> str:
     """Return the library and its version."""
     if peer == EVERFOLD:
         return "everfold"
+    if peer == BARE:
+        return f"a bare loop of redis-py {metadata.version('redis')}"
     return re.sub(r"\[.*\]|==", " ", pins()[peer.packages[0]]).replace("  ", " ")
 
 
@@ -44,7 +47,7 @@ def command(peer: Peer, *arguments: str) -> list[str]:
     """Return the command line of a peer's program; `environ` belongs to it."""
     if not peer.python:
         return ["node", str(HERE / f"{peer.name}.cjs"), *arguments]
-    python = sys.executable if peer == EVERFOLD else str(_python(peer))
+    python = sys.executable if peer.own else str(_python(peer))
     return [python, "-m", f"benchmarks.peers.{peer.name}", *arguments]
 
 

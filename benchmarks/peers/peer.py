@@ -19,6 +19,8 @@ class Peer(Struct, frozen=True, kw_only=True):
     share: float = 1.0
     """Of the jobs that the others get: slow ones get fewer, their rate does not depend on it."""
     python: bool = True
+    own: bool = False
+    """It runs with what is installed here, and nothing is installed for it."""
 
 
 EVERFOLD = Peer(
@@ -26,7 +28,16 @@ EVERFOLD = Peer(
     packages=("everfold",),
     at_once="16 slots (set; default 2 per graphics card)",
     keeps="6 events, workflow, current state; all kept",
+    own=True,
 )
+BARE = Peer(
+    name="bare",
+    packages=("redis",),
+    at_once="16",
+    keeps="6 events, workflow, current state; no claim, fence, order, lease or projector",
+    own=True,
+)
+"""What a plain loop of redis-py costs that writes the same: beside the libraries, none of them."""
 PEERS = (
     Peer(
         name="arq",

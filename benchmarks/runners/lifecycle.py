@@ -19,7 +19,7 @@ from benchmarks.measuring.percentiles import percentiles
 from benchmarks.measuring.table import Runs, number, runs
 from benchmarks.peers import installed
 from benchmarks.peers.everfold import NAMESPACE
-from benchmarks.peers.peer import EVERFOLD, Peer, chosen
+from benchmarks.peers.peer import BARE, EVERFOLD, Peer, chosen
 from benchmarks.peers.workers import Workers, tcp_server, workers_of
 from everfold.streams.appending.log import Log
 from everfold.streams.redis.redis_errors import command
@@ -83,8 +83,8 @@ class _Measured(Struct):
 async def measure_lifecycle(
     jobs: int, repeat: int, workers: int = 1, only: tuple[str, ...] = ()
 ) -> LifecycleFigures:
-    """Run all in turns. `only` names the peers to run; Everfold always runs."""
-    peers = [EVERFOLD, *installed.install(chosen(only))]
+    """Run all in turns. `only` names the peers to run; Everfold and the bare loop always run."""
+    peers = [EVERFOLD, BARE, *installed.install(chosen(only))]
     found = [_Measured(peer, max(1, int(jobs * peer.share)), [], [], []) for peer in peers]
     for _ in range(repeat):
         for one in found:
