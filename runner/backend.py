@@ -19,9 +19,6 @@ from everfold.streams.border.secrets import Secret
 from everfold.streams.events.event import Failure, NodeProblem, Outputs
 from everfold.streams.live.live_message import LiveMessage
 
-Graph = dict[str, dict[str, object]]
-"""A workflow in ComfyUI's API format: node id -> {"class_type", "inputs"}."""
-
 
 class Attempt(Struct, frozen=True, kw_only=True):
     """One try to run a job on a backend."""

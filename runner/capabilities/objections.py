@@ -45,12 +45,6 @@ class Passed(Struct, frozen=True):
     Empty where the servers differ, or one of them is not known."""
 
 
-def objection(workflow: bytes, needs: Needs, servers: Sequence[Server]) -> Objection | None:
-    """Return why no server would run a graph (JSON); None where one may, or none is known."""
-    found = judge(workflow, needs, servers)
-    return found if isinstance(found, Objection) else None
-
-
 def judge(
     workflow: bytes,
     needs: Needs,

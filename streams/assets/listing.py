@@ -20,7 +20,7 @@ from everfold.streams.events.json_text import NotJson
 from everfold.streams.events.ranges import check_number
 from everfold.streams.redis.pages import hash_pages
 from everfold.streams.redis.partition_keys import AssetKeys
-from everfold.streams.redis.redis_errors import command, commands
+from everfold.streams.redis.redis_errors import commands
 
 LIST_LIMIT = 1_000
 OWNERS_AT_ONCE = 500
@@ -133,13 +133,3 @@ async def all_assets(store: AssetStore) -> AsyncIterator[Asset]:
                     yield read_asset(record)
                 except NotJson:
                     continue
-
-
-async def count_records(store: AssetStore, content_hash: str) -> int:
-    """Return how many assets have these bytes."""
-    keys = store.log.keys
-    total = 0
-    for partition in range(keys.partitions):
-        found = await command(store.log.redis, "HGET", keys.assets(partition).blobs(), content_hash)
-        total += int(found) if isinstance(found, bytes) and found.isdigit() else 0
-    return total

@@ -189,11 +189,6 @@ def configured_names(
     return frozenset(named | {entry.name for entry in entries if entry.is_configured})
 
 
-async def seen_backends(log: Log) -> dict[str, BackendEntry]:
-    """Return every backend by name, of several servers the one seen last. Raises as above."""
-    return {entry.name: entry for entry in await backend_entries(log)}
-
-
 async def retired_backends(log: Log, among: Hashes | None = None) -> dict[str, Mark]:
     """Return who retired which backend. Raises a leaf of Unavailable."""
     return await read_readable_hash(log.redis, log.keys.retired(), Mark, among)

@@ -56,11 +56,6 @@ async def listen(log: Log, *, now: bool) -> None:
         await send_hint(log.redis, log.keys.wake(), LISTEN)
 
 
-async def is_listened_to(log: Log) -> bool:
-    """Say whether anybody looks on. Raises a leaf of Unavailable."""
-    return await command(log.redis, "TYPE", log.keys.listening()) != b"none"
-
-
 async def pass_on(
     log: Log, entries: Sequence[LiveEntry], previews: Sequence[tuple[str, Preview]] = ()
 ) -> None:

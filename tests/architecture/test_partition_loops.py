@@ -20,7 +20,6 @@ NEEDS_ALL = {
     "streams/assets/sweeping.py:_forget_dooms": "a sweep that fails is begun again, by any runner",
     "streams/assets/listing.py:owner_uses": "pages of all partitions in turn, or an error",
     "streams/assets/listing.py:all_assets": "pages of all partitions in turn, or an error",
-    "streams/assets/listing.py:count_records": "a count of all, or an error",
     "streams/assets/verifying.py:_miscounted": "compares what all partitions say",
     "projector/folding/rebuild.py:run": "goes on at the first partition that is not done",
     "projector/folding/parking.py:_find": "looks until it is found",

@@ -42,7 +42,6 @@ from everfold.streams.leases.backends import (
     configured_names,
     forget_old,
     given_up_attempts,
-    seen_backends,
 )
 from everfold.streams.leases.levels import upgrade_status
 from everfold.streams.leases.producer import Producer
@@ -151,7 +150,7 @@ class Namespace:
     def reads(self) -> Iterator[Callable[[], Awaitable[object]]]:
         log, everfold, job = self.log, self.everfold, self.job_id
         whole = (
-            *(registered_runners, living_processes, backend_entries, seen_backends, forget_old),
+            *(registered_runners, living_processes, backend_entries, forget_old),
             *(given_up_attempts, abandoned_prompts, subscriptions, lost_writes, parked_jobs),
             *(blocked_jobs, lag, checkpoints, upgrade_status, verify),
         )

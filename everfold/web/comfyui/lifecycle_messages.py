@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import msgspec
 from msgspec import UNSET, Struct
 
 from everfold.projector.job.job import Job
@@ -72,18 +71,6 @@ class ExecutionInterrupted(Struct, frozen=True, kw_only=True):
 
 End = ExecutionSuccess | ExecutionError | ExecutionInterrupted
 Message = ExecutionStart | ExecutionCached | End
-
-
-class LiveMessage(Struct, frozen=True):
-    """A message as the websocket has it."""
-
-    type: str
-    data: object
-
-
-def live(message: Message) -> bytes:
-    """Return a message as the text of a websocket frame."""
-    return msgspec.json.encode(LiveMessage(message.TYPE, message))
 
 
 def execution_start(job: Job, prompt_id: str) -> ExecutionStart:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from everfold.runner.capabilities.fits import Server
 from everfold.runner.capabilities.node_check import Graph
 from everfold.runner.capabilities.object_info import ObjectInfo, read_object_info
-from everfold.runner.capabilities.objections import Objection, objection
+from everfold.runner.capabilities.objections import Objection, Passed, judge
 from everfold.runner.capabilities.validation import Verdict, validate
 from everfold.streams.events.needs import Needs
 
@@ -138,13 +138,13 @@ V2_ASSET = {"__type": "core/ASSET", "info": {"id": ASSET.removeprefix("everfold:
 def test_a_value_that_stands_for_a_file_is_checked_by_the_server_that_has_it(
     value: object, spec: list[object]
 ) -> None:
-    def verdict(given: object) -> Objection | None:
+    def verdict(given: object) -> Objection | Passed:
         farm = [Server("gpu", listed(spec))]
-        return objection(json.dumps(with_x(given)).encode(), Needs(), farm)
+        return judge(json.dumps(with_x(given)).encode(), Needs(), farm)
 
-    assert verdict(value) is None
+    assert verdict(value) == Passed()
     if spec != ["COMBO", {}]:
-        assert verdict("other.png") is not None
+        assert isinstance(verdict("other.png"), Objection)
 
 
 def test_other_inputs_of_a_graph_with_a_file_are_checked_as_ever() -> None:
@@ -156,9 +156,9 @@ def test_other_inputs_of_a_graph_with_a_file_are_checked_as_ever() -> None:
     info = read_object_info(json.dumps({"Node": described}).encode())
     graph = {"1": {"class_type": "Node", "inputs": {"x": ASSET, "y": 9}}}
 
-    found = objection(json.dumps(graph).encode(), Needs(), [Server("gpu", info)])
+    found = judge(json.dumps(graph).encode(), Needs(), [Server("gpu", info)])
 
-    assert found is not None
+    assert isinstance(found, Objection)
     assert "bigger than max" in found.why
 
 

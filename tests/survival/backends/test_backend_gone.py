@@ -9,7 +9,7 @@ import pytest
 from everfold.client import Everfold
 from everfold.projector.reading.watching import Watcher
 from everfold.streams.events.event import Policy
-from everfold.streams.leases.backends import abandoned_prompts, seen_backends
+from everfold.streams.leases.backends import abandoned_prompts, backend_entries
 from everfold.streams.queues.waiting_jobs import position
 from everfold.streams.redis.redis_errors import command
 from tests.support.programs.stack import PRODUCT_LEASES, Stack, sleeper
@@ -130,7 +130,7 @@ async def test_a_retired_backend_loses_what_nobody_reaches_and_gets_nothing_new(
     await stack.until(job_id, "running")
 
     async def seen() -> bool:
-        return gone.url in await seen_backends(stack.log)
+        return gone.url in {entry.name for entry in await backend_entries(stack.log)}
 
     await eventually(seen, 10)
     gone.kill()

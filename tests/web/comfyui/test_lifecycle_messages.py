@@ -6,13 +6,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from msgspec.structs import replace
 
 from everfold.projector.job.job import Job
 from everfold.projector.job.words import Status
 from everfold.runner.comfyui.truth import read_history
 from everfold.streams.events.event import Failure
-from everfold.web.comfyui.lifecycle_messages import execution_end, history_messages, live
+from everfold.web.comfyui.lifecycle_messages import execution_end, history_messages
 from tests.comfyui.recordings.recording import NAMES, Recording
 
 UNKNOWN_HERE = ("current_inputs", "current_outputs", "traceback")
@@ -116,14 +115,3 @@ def test_a_job_that_was_too_late_says_so() -> None:
     [(_, message)] = plain(history_messages(job, "p"))
 
     assert message["exception_type"] == "everfold.queue_deadline"
-
-
-def test_the_websocket_has_the_same_message_in_its_frame() -> None:
-    job = replace(Job(status="succeeded", ended_at_ms=7), started_at_ms=5)
-    end = execution_end(job, "p")
-    assert end is not None
-
-    assert msgspec.json.decode(live(end)) == {
-        "type": "execution_success",
-        "data": {"prompt_id": "p", "timestamp": 7},
-    }
