@@ -19,14 +19,11 @@ from everfold.runner.decisions.bounds import has_started
 from everfold.runner.execution.shared import Shared
 from everfold.runner.execution.unreadable_job import end_blocked, read_remains
 from everfold.streams.appending.log import UNLEASED
-from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import EverfoldError, Unavailable
 from everfold.streams.events.event import Canceled, Expired
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import Backoff
 from everfold.streams.redis.rounds import Rounds
-
-logger = get_logger("everfold.runner")
 
 EVERY_S = 0.5
 

@@ -64,7 +64,11 @@ def _value(value: object, written: str) -> Value:
         return float(written % value)
     if value is None or isinstance(value, bool | int | float):
         return value
-    text = value if isinstance(value, str) else repr(value)
+    return bounded_for_log(argument_text(value))
+
+
+def argument_text(value: object) -> str:
+    """Return the text of a record's argument, before it is bounded and masked."""
     if isinstance(value, BaseException):
-        text = f"{type(value).__name__}: {value}"
-    return bounded_for_log(text)
+        return f"{type(value).__name__}: {value}"
+    return value if isinstance(value, str) else repr(value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from everfold.streams.border.log_fields import set_fields
+from everfold.streams.border.log_fields import argument_text, set_fields
 from everfold.streams.border.log_formatter import OWN, traceback_lines
 from everfold.streams.border.text import for_log
 
@@ -65,7 +65,4 @@ def silence(library: str) -> None:
 def _harmless(value: object) -> object:
     if value is None or isinstance(value, bool | int | float):
         return value
-    text = value if isinstance(value, str) else repr(value)
-    if isinstance(value, BaseException):
-        text = f"{type(value).__name__}: {value}"
-    return for_log(text)
+    return for_log(argument_text(value))

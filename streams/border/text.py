@@ -91,12 +91,3 @@ def _cut(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     return f"{text[:limit]}… ({len(text) - limit:,} more characters)"
-
-
-def shown(value: object) -> str:
-    """Return a value for a sentence: a value can be of any depth and size, a sentence cannot."""
-    if isinstance(value, int) and value.bit_length() > 300:
-        return "(a huge number)"  # Python refuses to write it
-    is_simple = type(value) in (str, int, float, bool, type(None))
-    text = repr(value) if is_simple else f"(a {type(value).__name__})"
-    return text if len(text) <= 120 else f"{text[:120]}..."

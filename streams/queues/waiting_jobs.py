@@ -95,11 +95,6 @@ class WaitingPage(Struct, frozen=True, dict=True):
         return tuple({job.line: job for job in reversed(self.jobs)}.values())
 
 
-async def peek(log: Log, partition: int, queue: str, *, each: int = 16) -> WaitingPage:
-    """Look at the first page of a partition, as `peek_pages` does."""
-    return (await peek_pages(log, {partition: 0}, queue, each=each))[partition]
-
-
 async def peek_pages(
     log: Log, first: Mapping[int, int], queue: str, *, each: int = 16
 ) -> dict[int, WaitingPage]:
@@ -132,7 +127,7 @@ def _jobs(line: list[bytes], partition: int) -> Iterable[WaitingJob]:
 async def peek_all(
     log: Log, partitions: Collection[int], queue: str, *, each: int = 16
 ) -> list[WaitingPage]:
-    """Look at the first page of several partitions, side by side. Raises as `peek` does."""
+    """Look at the first page of several partitions, side by side. Raises as `peek_pages`."""
 
     async def look(asked: Sequence[int]) -> dict[int, WaitingPage]:
         return await peek_pages(log, dict.fromkeys(asked, 0), queue, each=each)
@@ -145,7 +140,7 @@ async def peek_past(
 ) -> list[WaitingPage]:
     """Look at the first page of each partition of which not all is passed over, else the last one.
 
-    Raises as `peek` does.
+    Raises as `peek_pages` does.
     """
     ranks, found = dict.fromkeys(partitions, 0), dict[int, WaitingPage]()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Annotated
 
@@ -66,17 +65,7 @@ class Selection:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is asked for, so that all jobs are selected."""
-        return not any(True for _ in self._given())
-
-    def words(self) -> str:
-        """Return what is asked for, for people: `status failed, user ada`."""
-        return ", ".join(f"{name} {value}" for name, value in self._given()) or "all jobs"
-
-    def _given(self) -> Iterator[tuple[str, object]]:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None and value != []:
-                yield field.name, " or ".join(value) if isinstance(value, list) else value
+        return all(getattr(self, field.name) in (None, []) for field in fields(self))
 
     def filter(self) -> JobFilter:
         """Return the filter. Raises InvalidName for metadata that is no name=value."""

@@ -19,7 +19,6 @@ from starlette.types import ASGIApp
 from everfold.client import Everfold
 from everfold.listening.sockets import is_private
 from everfold.metrics.namespace_source import NamespaceSource
-from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import Misconfigured, Unavailable
 from everfold.streams.redis.retry import Backoff
 from everfold.web.access.key_store import stored_keys
@@ -30,8 +29,6 @@ from everfold.web.serving.bounded_socket import BoundedSocket
 from everfold.web.serving.front import Front
 from everfold.web.serving.unread import Connection, Unread
 from everfold.web.settings import WebSettings
-
-logger = get_logger("everfold.web")
 
 RETRY_FOR_S = 3.0
 """Seconds that a request waits for Redis; then its client is to come again."""

@@ -31,7 +31,7 @@ from everfold.streams.leases.renewing import RENEW_LIMIT
 from everfold.streams.leases.server_clock import PAGE as SHIFT_PAGE
 from everfold.streams.queues.limits import Limit, set_limit
 from everfold.streams.queues.queue_counts import count_waiting
-from everfold.streams.queues.waiting_jobs import LINES_AT_ONCE, peek
+from everfold.streams.queues.waiting_jobs import LINES_AT_ONCE, peek_pages
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import job_events
 from everfold.streams.redis import scripts
@@ -111,7 +111,7 @@ async def claim_past_users_at_their_limit(log: Log) -> None:
 
 async def peek_a_long_line(log: Log) -> None:
     await add_jobs(log, MANY, "waiting")
-    page = await peek(log, 0, LANE[0], each=MOST_TIMES)
+    page = (await peek_pages(log, {0: 0}, LANE[0], each=MOST_TIMES))[0]
     assert (page.count, len(page.jobs)) == (MANY, MOST_TIMES)
 
 
@@ -131,7 +131,7 @@ async def peek_many_lines(log: Log) -> None:
     end
     """
     await command(log.redis, "EVAL", fill, 0, log.keys.tag(0), MANY)
-    page = await peek(log, 0, LANE[0])
+    page = (await peek_pages(log, {0: 0}, LANE[0]))[0]
     assert (page.count, len(page.jobs), page.next) == (MANY, LINES_AT_ONCE, LINES_AT_ONCE)
 
 

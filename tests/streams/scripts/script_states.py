@@ -31,7 +31,7 @@ from everfold.streams.leases.fairness import all_lanes
 from everfold.streams.queues.limits import Limit, set_limit
 from everfold.streams.queues.queue_control import change_priority
 from everfold.streams.queues.queue_counts import count_waiting
-from everfold.streams.queues.waiting_jobs import peek
+from everfold.streams.queues.waiting_jobs import peek_pages
 from everfold.streams.reading.consumer_group import ConsumerGroup
 from everfold.streams.reading.reader import job_events
 from everfold.streams.reading.readers import register
@@ -160,7 +160,7 @@ async def claim_at_a_limit(log: Log) -> object:
 
 async def peek_waiting(log: Log) -> object:
     await submit(log)
-    return await peek(log, 0, "default")
+    return await peek_pages(log, {0: 0}, "default")
 
 
 async def measure_queues(log: Log) -> object:
