@@ -26,16 +26,13 @@ from everfold.streams.assets.graph_inputs import (
     names_files,
     reference_of,
 )
-from everfold.streams.assets.listing import LIST_LIMIT, list_assets
+from everfold.streams.assets.listing import find_by_hash
 from everfold.streams.border.values import shown
 from everfold.streams.errors import AssetUnknown, HashMismatch, InputRefused, InvalidName, TooLarge
 from everfold.streams.events.event import AssetInput
 from everfold.streams.events.json_text import decoder
 from everfold.streams.events.limits import INPUTS_LIMIT
 from everfold.streams.events.workflow_check import CheckedWorkflow, check_workflow
-
-HASHES_LOOKED_AT = 10_000
-"""The newest assets of a user among which one is looked for by its hash."""
 
 STAND_IN = "everfold:00000000-0000-0000-0000-000000000000"
 """Stands in a graph that is checked for a file that is not stored yet."""
@@ -211,7 +208,11 @@ async def named_input(store: AssetStore, user: str, one: Reference) -> AssetInpu
     what = f"everfold:{one.asset}" if one.asset else one.hash
     unknown = InputRefused(one.place, f"there is no asset {what}")
     try:
-        found = await store.get(one.asset) if one.asset else await _by_hash(store, user, one.hash)
+        found = (
+            await store.get(one.asset)
+            if one.asset
+            else await find_by_hash(store, user or None, one.hash)
+        )
         if found is None or (user and found.owner not in ("", user)):
             raise unknown
         found = await store.keep(found.id, INPUT_KEEP_S)
@@ -224,19 +225,6 @@ async def named_input(store: AssetStore, user: str, one: Reference) -> AssetInpu
         media_type=found.media_type,
         name=found.name,
     )
-
-
-async def _by_hash(store: AssetStore, user: str, content_hash: str) -> Asset | None:
-    cursor: str | None = None
-    for _ in range(HASHES_LOOKED_AT // LIST_LIMIT):
-        page = await list_assets(store, user or None, limit=LIST_LIMIT, cursor=cursor)
-        for asset in page.assets:
-            if asset.hash == content_hash:
-                return asset
-        cursor = page.cursor
-        if cursor is None:
-            break
-    return None
 
 
 def _mapping(given: object) -> Mapping[str, object]:

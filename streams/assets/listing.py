@@ -23,6 +23,8 @@ from everfold.streams.redis.partition_keys import AssetKeys
 from everfold.streams.redis.redis_errors import commands
 
 LIST_LIMIT = 1_000
+HASHES_LOOKED_AT = 10_000
+"""The newest assets among which one is looked for by its hash."""
 OWNERS_AT_ONCE = 500
 
 _CURSOR = re.compile(r"([0-9]{1,15})-([0-9a-f-]{36})")
@@ -67,6 +69,22 @@ async def list_assets(
     assets = await store.get_many([asset for _, asset in shown])
     more = len(places) > most
     return AssetPage(assets, f"{shown[-1][0]}-{shown[-1][1]}" if more else None)
+
+
+async def find_by_hash(store: AssetStore, owner: str | None, content_hash: str) -> Asset | None:
+    """Return the newest asset of an owner (None for all) that has these bytes, among the
+    HASHES_LOOKED_AT newest; None where there is none. Raises a leaf of Unavailable.
+    """
+    cursor: str | None = None
+    for _ in range(HASHES_LOOKED_AT // LIST_LIMIT):
+        page = await list_assets(store, owner, limit=LIST_LIMIT, cursor=cursor)
+        for asset in page.assets:
+            if asset.hash == content_hash:
+                return asset
+        cursor = page.cursor
+        if cursor is None:
+            break
+    return None
 
 
 def _read_cursor(cursor: str | None) -> Place:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from everfold.streams.assets.asset import INPUT_KEEP_S, Asset, check_hash
 from everfold.streams.assets.asset_store import AssetStore, Stored
-from everfold.streams.assets.listing import LIST_LIMIT, list_assets
+from everfold.streams.assets.listing import find_by_hash
 from everfold.streams.errors import AssetGone, InvalidName
 from everfold.streams.redis.redis_errors import commands
 from everfold.web.caller import Caller
-
-LOOKED_AT = 10_000
-"""The newest files of an owner among which one is looked for by its bytes."""
 
 
 async def file_with_bytes(store: AssetStore, caller: Caller, content_hash: str) -> Asset | None:
@@ -21,16 +18,7 @@ async def file_with_bytes(store: AssetStore, caller: Caller, content_hash: str) 
         return None
     if not await _is_known(store, caller, content_hash):
         return None  # the usual answer before an upload costs one trip
-    cursor: str | None = None
-    for _ in range(LOOKED_AT // LIST_LIMIT):
-        page = await list_assets(store, caller.scope, limit=LIST_LIMIT, cursor=cursor)
-        for asset in page.assets:
-            if asset.hash == content_hash:
-                return asset
-        cursor = page.cursor
-        if cursor is None:
-            break
-    return None
+    return await find_by_hash(store, caller.scope, content_hash)
 
 
 async def _is_known(store: AssetStore, caller: Caller, content_hash: str) -> bool:
