@@ -103,22 +103,25 @@ class Runner:
         if log.actor != config.name:
             raise ValueError("open the log with actor=config.name: it is the runner's sign of life")
         log.event_limit_bytes = config.event_limit_bytes
-        place = (make_backend, socket.gethostname(), traits, self._note_backend)
-        fleet, self._on_backend = Fleet(backends, config.slots, *place), on_backend
-        dispatch, leases = Dispatch(log, config.name, config.lease_ttl_s), LeaseRenewer(log, config)
-        services = (log, assets, dispatch, leases, fleet, InputFiles(assets), config)
-        reads = anyio.Semaphore(JOB_READS_LIMIT)
-        made = thumbnail if config.thumbnails else None
-        watching = (LiveChannel(log), CostStore(log))
-        self._shared = Shared(*services, *watching, SpanReporter(log), reads, made)
-        work = WorkFinder(log, dispatch.clock, config.queues)
+        self._on_backend = on_backend
+        fleet = Fleet(
+            backends, config.slots, make_backend, socket.gethostname(), traits, self._note_backend
+        )
+        self._shared = _shared(log, fleet, config, assets, thumbnail)
+        work = WorkFinder(log, self._shared.dispatch.clock, config.queues)
         self._claimer = Claimer(self._shared, work, self._start)
         self._sweeper = Sweeper(self._shared, work, self._start)
         self._promoter = Promoter(self._shared, work)
         self._asset_sweeper, self._store_probe = AssetSweeper(self._shared), StoreProbe(assets)
         self._abandoned_prompts = AbandonedPrompts(self._shared)
-        told = (self._refuse, self._drain_for, self._present, self._abandoned_prompts.note)
-        self._heartbeat = Heartbeat(self._shared, self._entry(), *told)
+        self._heartbeat = Heartbeat(
+            self._shared,
+            self._entry(),
+            refuse=self._refuse,
+            drain=self._drain_for,
+            present=self._present,
+            on_read=self._abandoned_prompts.note,
+        )
         self._refused: Misconfigured | None = None
         self._hints = HintListener(log, self._on_hints())
         self._runs: dict[str, JobRun] = {}
@@ -363,3 +366,26 @@ class Runner:
         run = self._runs.get(job_id)
         if run is not None:
             run.wakeup.set()
+
+
+def _shared(
+    log: Log,
+    fleet: Fleet,
+    config: RunnerConfig,
+    assets: AssetStore | None,
+    thumbnail: Thumbnail | None,
+) -> Shared:
+    return Shared(
+        log=log,
+        assets=assets,
+        dispatch=Dispatch(log, config.name, config.lease_ttl_s),
+        leases=LeaseRenewer(log, config),
+        fleet=fleet,
+        input_files=InputFiles(assets),
+        config=config,
+        live=LiveChannel(log),
+        costs=CostStore(log),
+        spans=SpanReporter(log),
+        job_reads=anyio.Semaphore(JOB_READS_LIMIT),
+        thumbnail=thumbnail if config.thumbnails else None,
+    )

@@ -201,3 +201,8 @@ class JobSlot:
         if self._reservation is not None:
             self._fleet.release(self._reservation)
             self._reservation = None
+
+
+def has_place(job: Job) -> bool:
+    """Say whether the job's log names a backend, even by an empty name."""
+    return bool(job.backend) or job.may_be_alive

@@ -43,7 +43,7 @@ from everfold.runner.decisions.decide import decide
 from everfold.runner.decisions.seen_times import SeenTimes
 from everfold.runner.execution.attempt_start import AttemptStart
 from everfold.runner.execution.attempt_watch import AttemptWatch
-from everfold.runner.execution.job_backend import JobBackend, JobSlot
+from everfold.runner.execution.job_backend import JobBackend, JobSlot, has_place
 from everfold.runner.execution.job_ending import JobEnding
 from everfold.runner.execution.job_log import JobLog, ToldByAnother
 from everfold.runner.execution.known_submit import KnownSubmit
@@ -94,16 +94,20 @@ class JobRun:
         self._backend = JobBackend(shared.fleet)
         self._lines = JobLines(shared.config.name, self._backend.shown)
         self._leased_at_s = steady_s()
-        told = (self._lines, shared.spans, self._now_ms, self.wakeup.set)
-        self._job_log = JobLog(shared.log, shared.dispatch, lease, *told)
+        self._job_log = JobLog(
+            shared.log, shared.dispatch, lease, self._lines, shared.spans,
+            now_ms=self._now_ms, on_refused=self.wakeup.set,
+        )  # fmt: skip
         self._unsure_to_ms = shared.dispatch.clock.unsure_to_ms
         """Times of the log up to this one may be from before the server's clock was set."""
         self._times = SeenTimes()
         self._until = partial(self.wakeup.until, look=self._refresh)
-        asked = (self._may_send, self._now_ms, self._until_unwanted)
-        self._attempt_start = AttemptStart(shared, self._job_log, self._slot, *asked)
-        works = (self._job_log, self._slot, self._attempt_start)
-        self._ending = JobEnding(shared, *works, self._until)
+        self._attempt_start = AttemptStart(
+            shared, self._job_log, self._slot, self._may_send, self._now_ms, self._until_unwanted
+        )
+        self._ending = JobEnding(
+            shared, self._job_log, self._slot, self._attempt_start, self._until
+        )
         self._scope = anyio.CancelScope()
         self._attempt_watch: AttemptWatch | None = None
         self._truth: Truth | None = None
@@ -216,7 +220,7 @@ class JobRun:
         """Return the job as it is decided by, and what is known besides."""
         watch, fleet, now_ms = self._attempt_watch, self._shared.fleet, self._now_ms()
         job = self._times.view(self.job, now_ms)
-        state = self._backend.state(job) if _has_place(job) else None
+        state = self._backend.state(job) if has_place(job) else None
         self._seen_alive |= isinstance(truth, Running | Pending)
         silent_for_s = time.monotonic() - watch.last_progress_at_s if watch else 0.0
         if state is not None:
@@ -287,7 +291,7 @@ class JobRun:
         if not isinstance(event, Succeeded) and event.abandoned:
             await self._backend.abandon(self._shared.log, self.job, self._now_ms())
         await self._job_log.append(event)
-        if isinstance(event, Succeeded) and not event.outputs_reused and _has_place(self.job):
+        if isinstance(event, Succeeded) and not event.outputs_reused and has_place(self.job):
             self._backend.note_run(self.job, event)
         return False
 
@@ -340,10 +344,11 @@ class JobRun:
     async def _watch(
         self, backend: Backend, attempt: Attempt, observation: Observation, *, is_new: bool = False
     ) -> None:
-        told = (self.wakeup, self._shared.live, self._attempt_watch, self._ending.free_slot)
-        watch = AttemptWatch(self._config, self._job_log, backend, attempt, *told)
-        self._attempt_watch = watch
-        self._truth = await watch.run(observation, self._decide, is_new=is_new)
+        self._attempt_watch = AttemptWatch(
+            self._config, self._job_log, backend, attempt, self.wakeup, self._shared.live,
+            earlier=self._attempt_watch, on_end=self._ending.free_slot,
+        )  # fmt: skip
+        self._truth = await self._attempt_watch.run(observation, self._decide, is_new=is_new)
         self._attempt_start.learn(self._attempt_watch.node_costs)
 
     async def _stop(self, why: str) -> None:
@@ -380,21 +385,13 @@ class JobRun:
             await self._job_log.refresh()
 
     def _now_ms(self) -> int:
-        """Return the server's time in milliseconds, or a little less; no local clock is trusted.
-
-        It is the server's time of the claim plus what has elapsed since the claim's answer came,
-        also when the server's clock was set in between.
-        """
+        """Return the server's time, or a little less, whatever clock was set since: its time of the
+        claim plus what has elapsed since the claim's answer came."""
         return self.job.claimed_at_ms + int(self._held_s() * 1000)
 
     def _better_runner(self, job: Job) -> str:
         """Return the runner that is to have the job, because it reaches its backend; or empty."""
-        return self._backend.better_runner(job, self._config.name) if _has_place(job) else ""
+        return self._backend.better_runner(job, self._config.name) if has_place(job) else ""
 
     def _held_s(self) -> float:
         return steady_s() - self._leased_at_s
-
-
-def _has_place(job: Job) -> bool:
-    """Say whether the job's log names a backend, even by an empty name."""
-    return bool(job.backend) or job.may_be_alive
