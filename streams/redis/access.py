@@ -46,6 +46,8 @@ is asked for its role only, by who waits for news and hears none."""
 
 NO_WAIT = "a primary that is cut off from its replicas may let a prompt run a second time"
 
+_PASSED_OVER = "after a failover to a server whose clock is behind, readers may pass over events"
+
 WITHOUT = {
     "client|setname": "another runner knows this process's death by the end of its leases only",
     "client|list": "the death of a runner is seen by the end of its leases only",
@@ -53,6 +55,8 @@ WITHOUT = {
     "info": "a restart that lost writes, eviction and persistence are not seen",
     "zmscore": "verify asks for each place of a job by itself",
     "strlen": "a claim brings no graph, and its runner asks for each",
+    "xinfo|stream": _PASSED_OVER,
+    "xsetid": _PASSED_OVER,
 }
 """Optional command -> what is not seen without it."""
 
@@ -109,8 +113,11 @@ COMMANDS: dict[Role, tuple[str, ...]] = {
 }
 """Role -> the commands that it cannot do without; `parent|part` is a command of two words."""
 
+SENDS, HEARS = {"client", "operator", "gateway", "runner"}, {"runner"}
+
 OPTIONAL: dict[Role, tuple[str, ...]] = {
     role: ("client|setname", "command|info", "info")
+    + (("xinfo|stream", "xsetid") if role in SENDS else ())
     + (("client|list",) if role in ("runner", "auditor") else ())
     + (("strlen",) if role == "runner" else ())
     + (("zmscore",) if role == "auditor" else ())
@@ -162,8 +169,6 @@ WRITTEN: dict[Role, tuple[str, ...]] = {
 """Role -> the keys without a hash tag that it writes; it reads all of these. A role that is not
 here writes nothing. Within a partition the commands decide: patterns there would be tried for each
 key of each script, and cost more than the scripts do."""
-
-SENDS, HEARS = {"client", "operator", "gateway", "runner"}, {"runner"}
 
 
 class Access(Struct, frozen=True):

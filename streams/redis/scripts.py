@@ -35,6 +35,7 @@ _shift_times = Script("everfold.streams", "shift_times")
 _move_times = Script("everfold.streams", "move_times")
 _read_job = Script("everfold.streams", "read_job", is_read_only=True)
 _find_entries = Script("everfold.streams", "find_entries", is_read_only=True)
+_raise_last_entry = Script("everfold.streams", "raise_last_entry")
 
 
 RENEW_SOURCE = _renew.source
@@ -360,3 +361,8 @@ async def find_entries(
     keys = [key for pair in zip(logs, trimmed, strict=True) for key in pair]
     reply = await _find_entries.run(redis, keys, flat)
     return [bool(found) for found in reply[1:]]
+
+
+async def raise_last_entry(redis: Redis, *, log: str, entry_id: str) -> None:
+    """Run raise_last_entry.lua."""
+    await _raise_last_entry.run(redis, (log,), (entry_id,))

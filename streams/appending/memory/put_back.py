@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -30,11 +31,12 @@ from everfold.streams.errors import (
     Fenced,
     JobLeased,
     QueueFull,
+    ServerRefusesAccess,
     WrongExpectedSequence,
 )
 from everfold.streams.events.codec import decode
 from everfold.streams.events.event import closing_status
-from everfold.streams.events.record import Recorded
+from everfold.streams.events.record import Recorded, entry_order
 from everfold.streams.redis import scripts
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.telemetry.measures import counter
@@ -69,13 +71,15 @@ class PutBack:
         Raises a leaf of Unavailable, and what `Log.check_level` raises: then some of it may be
         back, and it may be called again.
         """
-        lost = dict[str, int]()
+        lost = dict[str, Remembered]()
         for group in self._groups(seen):
             lost |= await self._lost([(p, one) for p in group for one in seen[p]])
         if not lost:
             return
         await self._log.check_level()  # the namespace itself may be gone
-        each = (self._one(job_id, seq) for job_id, seq in lost.items())
+        for one in self._newest_of_each(lost.values()):
+            await self._pass_by(one.job_id, one.entry_id)
+        each = (self._one(job_id, one.seq) for job_id, one in lost.items())
         for outcome in await asyncio.gather(*each, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome  # only now: no other is left running
@@ -85,9 +89,20 @@ class PutBack:
         redis, every = self._log.redis, list(partitions)
         return [every] if redis.is_one_server else [[one] for one in every]
 
-    async def _lost(self, seen: Sequence[tuple[int, Remembered]]) -> dict[str, int]:
-        """Return job -> sequence number of its newest event that is gone."""
-        keys, lost = self._log.keys, dict[str, int]()
+    def _newest_of_each(self, lost: Iterable[Remembered]) -> Iterable[Remembered]:
+        """Return the newest entry of each partition."""
+        in_order = sorted(lost, key=lambda one: entry_order(one.entry_id))
+        return {self._log.keys.partition_of(one.job_id): one for one in in_order}.values()
+
+    async def _pass_by(self, job_id: str, entry_id: str) -> None:
+        """Let what comes have entry ids above one that was lost: readers may have seen that."""
+        log = self._log.keys.log(self._log.keys.partition_of(job_id))
+        with suppress(ServerRefusesAccess):  # rights from before there was this script
+            await scripts.raise_last_entry(self._log.redis, log=log, entry_id=entry_id)
+
+    async def _lost(self, seen: Sequence[tuple[int, Remembered]]) -> dict[str, Remembered]:
+        """Return job -> its newest event that is gone."""
+        keys, lost = self._log.keys, dict[str, Remembered]()
         for start in range(0, len(seen), LOOK_PAGE):
             page = seen[start : start + LOOK_PAGE]
             at = {p: number for number, p in enumerate(dict.fromkeys(p for p, _ in page))}
@@ -102,7 +117,7 @@ class PutBack:
             )
             pairs = zip(page, found, strict=True)
             for one in (one for (_, one), is_there in pairs if not is_there):
-                lost[one.job_id] = max(one.seq, lost.get(one.job_id, 0))
+                lost[one.job_id] = max(one, lost.get(one.job_id, one), key=lambda each: each.seq)
         return lost
 
     async def _one(self, job_id: str, seq: int) -> None:
@@ -139,6 +154,7 @@ class PutBack:
                 await record_lost_writes(self._log, seen, 0)
                 return
             history = await self._history(job_id) or []
+        await self._pass_by(job_id, seen.entry_id)
         logger.warning("job_lost_writes job=%s seen=%s found=%s", job_id, seen.seq, found_seq)
         await record_lost_writes(self._log, seen, found_seq, history)
         await self._tell(job_id, _missing(known, history))

@@ -12,6 +12,7 @@ import pytest
 from everfold.streams.appending.log import Log
 from everfold.streams.appending.memory.memory import Memory
 from everfold.streams.appending.memory.put_back import PutBack
+from everfold.streams.appending.memory.remembered import Remembered
 from everfold.streams.errors import ServerUnreachable
 
 pytestmark = pytest.mark.anyio
@@ -26,12 +27,16 @@ class TwoLost(PutBack):
 
         redis = SimpleNamespace(is_one_server=True)
         memory = SimpleNamespace(in_hand=lambda _, __: False)
-        log = SimpleNamespace(redis=redis, check_level=check_level)
+        keys = SimpleNamespace(partition_of=lambda _: 0)
+        log = SimpleNamespace(redis=redis, keys=keys, check_level=check_level)
         super().__init__(cast("Log", log), cast("Memory", memory))
         self.back = list[str]()
 
-    async def _lost(self, seen: Sequence[object]) -> dict[str, int]:
-        return {"fails": 1, "slow": 1}
+    async def _lost(self, seen: Sequence[object]) -> dict[str, Remembered]:
+        return {name: Remembered(name, "e", 1, "1-1", b"", 0.0) for name in ("fails", "slow")}
+
+    async def _pass_by(self, job_id: str, entry_id: str) -> None:
+        pass
 
     async def put_back(self, job_id: str, seen: object = None) -> None:
         if job_id == "fails":

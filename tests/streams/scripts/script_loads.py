@@ -389,6 +389,7 @@ SINGLE = {
     "move_user_file",
     "name_upload",
     "put_asset",
+    "raise_last_entry",
     "raise_levels",
     "release",
     "remove_asset",

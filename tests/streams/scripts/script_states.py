@@ -260,10 +260,8 @@ async def move_times(log: Log) -> object:
 
 
 async def end_to_move_times(log: Log) -> object:
-    keys = log.keys
-    await command(log.redis, "HSET", keys.clock(0), "moving", "5000 0 1")
-    touched = (keys.clock(0), keys.later(0), keys.deadlines(0))
-    return await scripts.move_times(log.redis, keys=touched, tag=keys.tag(0), most=9)
+    await command(log.redis, "HSET", log.keys.clock(0), "moving", "5000 0 1")
+    return await move_times(log)
 
 
 async def restart_leases(log: Log) -> object:
@@ -278,6 +276,7 @@ async def find_entries(log: Log) -> object:
     made = await log.submit(GRAPH, job_id="a")
     names = {"logs": [log.keys.log(0)], "trimmed": [log.keys.trimmed(0)]}
     entries = [(0, made.entry_id, "a", "", ""), (0, "1-1", "a", "e", "r1")]
+    await scripts.raise_last_entry(log.redis, log=names["logs"][0], entry_id=f"{2**45}-3")
     return await scripts.find_entries(log.redis, **names, entries=entries)
 
 
@@ -374,6 +373,7 @@ STATES: dict[str, tuple[State, ...]] = {
     "claim": (claim, claim_again, claim_at_a_limit),
     "count_entries": (count_some,),
     "find_entries": (find_entries,),
+    "raise_last_entry": (find_entries,),
     "import_entries": (import_twice,),
     "look_at_clock": (look_at_clock,),
     "make_namespace": (make_namespace,),
