@@ -8,6 +8,7 @@ from itertools import pairwise
 from everfold.streams.archive.folder import Store
 from everfold.streams.archive.manifest import (
     Link,
+    Manifest,
     jobs_of,
     manifest_name,
     read_manifest,
@@ -33,6 +34,8 @@ class Archive:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._links: dict[int, list[Link]] = {}
+        self._rewinds: dict[int, list[Manifest]] = {}
+        """Partition -> those of its manifests that say what a server has lost."""
 
     async def links(self, partition: int) -> list[Link]:
         """Return the chain of a partition's manifests, in order; the list is the archive's own."""
@@ -45,6 +48,8 @@ class Archive:
             link = read_manifest(content, name)
             _check_link(known[-1] if known else None, link, name)
             known.append(link)
+            if link.manifest.follows:
+                self._rewinds.setdefault(partition, []).append(link.manifest)
 
     async def archived_to(self, partition: int) -> str:
         """Return the entry id up to which a partition is archived, 0-0 for not at all."""
@@ -62,7 +67,16 @@ class Archive:
         return content
 
     async def entries(self, link: Link) -> list[RawEntry]:
-        """Return a segment's entries, in order."""
+        """Return a segment's entries, in order, but for those that a server had lost by the time
+        when a later segment was written: the log goes on without them."""
+        found, this = await self._all_entries(link), link.manifest
+        later = (one for one in self._rewinds.get(this.partition, ()) if one.number > this.number)
+        kept = min((entry_order(one.follows) for one in later), default=None)
+        if kept is None or entry_order(this.last) <= kept:
+            return found
+        return [entry for entry in found if entry_order(entry[0].decode()) <= kept]
+
+    async def _all_entries(self, link: Link) -> list[RawEntry]:
         manifest = link.manifest
         entries = list(read_segment(await self.segment(link), manifest.segment))
         if len(entries) != manifest.count:
@@ -120,12 +134,12 @@ class Archive:
                 yield sha256, None if content is None else _graph(content, name, sha256)
 
     async def checked(self, link: Link) -> list[RawEntry]:
-        """Return a segment's entries, and read every graph that its jobs use.
+        """Return all entries of a segment, and read every graph that its jobs use.
 
         Raises ArchiveDamaged for a manifest that names other jobs, a graph that is missing, though
         it was archived, or one that is another one.
         """
-        entries = await self.entries(link)
+        entries = await self._all_entries(link)
         if jobs_of(records_of(entries)) != link.manifest.jobs:
             raise ArchiveDamaged(link.manifest.name, "it names other jobs than its segment has")
         archived = frozenset(link.manifest.graphs)
@@ -148,5 +162,6 @@ def _check_link(before: Link | None, link: Link, name: str) -> None:
         raise ArchiveDamaged(name, "it is the manifest of another segment")
     if manifest.previous != (before.sha256 if before else ""):
         raise ArchiveDamaged(name, "it does not continue the chain of the manifest before")
-    if before is not None and entry_order(manifest.first) <= entry_order(before.manifest.last):
+    follows = manifest.follows or (before.manifest.last if before else NO_ENTRY)
+    if before is not None and entry_order(manifest.first) <= entry_order(follows):
         raise ArchiveDamaged(name, "it repeats entries of the segment before")

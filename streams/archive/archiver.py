@@ -101,30 +101,50 @@ class Archiver:
         while True:
             links = await self._archive.links(partition)
             before = links[-1] if links else None
-            position = await self._position(partition, before)
+            position = await self._position(partition, links)
             await register(self._log, partition, ARCHIVE, position)
             found = await self._next(partition, position)
             if not await self._is_due(found, everything):
                 return Archived(partition, segments, events)
             entries = found.entries
-            if await self._write(partition, entries, before):
+            if await self._write(partition, entries, before, position):
                 segments, events = segments + 1, events + len(entries)
                 self._note(len(entries))
 
-    async def _position(self, partition: int, before: Link | None) -> str:
+    async def _position(self, partition: int, links: Sequence[Link]) -> str:
         """Return the entry after which to go on. An archive may begin after what was trimmed while
         there was none."""
-        log = self._log
+        log, before = self._log, links[-1] if links else None
         if before is not None and before.manifest.generation != log.generation:
             raise ArchiveForeign(self._archive.store.url, before.manifest.namespace)
         gone = (await trimmed_to(log, partition)).entry_id
         position = before.manifest.last if before else NO_ENTRY
         if entry_order(gone) <= entry_order(position):
-            return position
+            key = log.keys.log(partition)
+            if position == gone or await entry_page(log.redis, key, position, position, most=1):
+                return position
+            return await self._last_in_both(partition, links, gone)
         earlier = (await readers(log, partition)).get(ARCHIVE)
         if before is None and (earlier is None or earlier.position == gone):
             return gone
         raise Trimmed(partition, position, gone)
+
+    async def _last_in_both(self, partition: int, links: Sequence[Link], gone: str) -> str:
+        """Return the last archived entry that the log has, or had until it was trimmed up to
+        `gone`: the server has lost what is archived after it. Where there is none, the log was
+        emptied: the last that is archived."""
+        key = self._log.keys.log(partition)
+        for link in reversed(links):
+            if entry_order(link.manifest.last) <= entry_order(gone):
+                break
+            archived, found = dict(await self._archive.entries(link)), b""
+            at, last = link.manifest.first, link.manifest.last
+            while rows := await entry_page(self._log.redis, key, at, last):
+                same = [row[0] for row in rows if archived.get(row[0]) == list(row[1] or ())]
+                found, at = same[-1] if same else found, f"({rows[-1][0].decode()}"
+            if found:
+                return found.decode()
+        return gone if gone != NO_ENTRY else links[-1].manifest.last
 
     async def _next(self, partition: int, after: str) -> Filling:
         key, found = self._log.keys.log(partition), Filling()
@@ -140,11 +160,15 @@ class Archiver:
         oldest_ms = entry_time_ms(found.entries[0][0].decode())
         return await server_time_ms(self._log.redis) - oldest_ms > OLDEST_S * 1000
 
-    async def _write(self, partition: int, entries: list[RawEntry], before: Link | None) -> bool:
+    async def _write(
+        self, partition: int, entries: list[RawEntry], before: Link | None, position: str
+    ) -> bool:
         """Write one segment; False when another archiver has written it."""
         store, log = self._archive.store, self._log
         whose = (log.keys.namespace, log.generation, partition)
         content, manifest = await anyio.to_thread.run_sync(_segment, entries, before, *whose)
+        if before is not None and position != before.manifest.last:
+            manifest = replace(manifest, follows=position)
         await store.create(manifest.segment, content)
         again = await store.read(manifest.segment)
         if again is None or sha256_of(again) != manifest.sha256:

@@ -20,10 +20,10 @@ async def check_archive(log: Log, archive: Archive, partition: int) -> AsyncIter
     try:
         links = await archive.links(partition)
         for link in links:
-            entries = await archive.checked(link)
-            if (difference := await _differs(log, partition, entries)) is not None:
+            yield len(await archive.checked(link))
+            kept = await archive.entries(link)
+            if kept and (difference := await _differs(log, partition, kept)) is not None:
                 yield f"{link.manifest.segment}: {difference}"
-            yield len(entries)
     except ArchiveDamaged as error:
         yield str(error)
         return

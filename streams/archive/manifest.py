@@ -51,6 +51,9 @@ class Manifest(Struct, frozen=True, kw_only=True):
     """SHA-256 of the graphs that jobs submitted here use."""
     graphs: Sequence[str] = ()
     """Those of them that are archived; the others were gone, or the manifest is of an early day."""
+    follows: str = ""
+    """Entry id behind which this segment goes on, where a server has lost what is archived after
+    it; empty where it goes on behind the segment before."""
 
     @property
     def name(self) -> str:
@@ -180,8 +183,9 @@ def _fault(manifest: Manifest) -> str:
     hashes = (manifest.sha256, *manifest.workflows, *manifest.graphs)
     if not all(map(_SHA256.fullmatch, hashes)) or len(manifest.previous) not in (0, 64):
         return "it names a file by what is no SHA-256"
-    if not all(is_entry_id(one.encode()) for one in (manifest.first, manifest.last)):
-        return "its first or last entry is no entry id"
+    ids = (manifest.first, manifest.last, manifest.follows or manifest.first)
+    if not all(is_entry_id(one.encode()) for one in ids):
+        return "an entry that it names has no entry id"
     if entry_order(manifest.first) > entry_order(manifest.last) or manifest.count < 1:
         return "its last entry stands before its first"
     return "" if manifest.format >= 1 else f"there is no format {manifest.format}"
