@@ -38,7 +38,9 @@ current folder must not be imported in place of a library."""
 THUMBNAIL_LIMIT_BYTES = 256 * 2**10
 
 WITHIN_S = 20.0
-"""How long one may take, the start of the process included."""
+"""How long one may take once it is begun, the start of the process included."""
+IN_ALL_S = 120.0
+"""How long a picture may take with those before it: one is made at a time, and their jobs wait."""
 
 
 def can_make_thumbnails() -> bool:
@@ -49,8 +51,8 @@ def can_make_thumbnails() -> bool:
 class Thumbnails:
     """Makes a thumbnail of a stored picture, and stores it."""
 
-    def __init__(self, within_s: float = WITHIN_S) -> None:
-        self._within_s = within_s
+    def __init__(self, within_s: float = WITHIN_S, in_all_s: float = IN_ALL_S) -> None:
+        self._within_s, self._in_all_s = within_s, in_all_s
         self._one = CapacityLimiter(1)
 
     async def make(self, assets: AssetStore, asset: Asset) -> Asset | None:
@@ -62,31 +64,33 @@ class Thumbnails:
         if not _is_worth_it(asset):
             return None
         try:
-            with anyio.move_on_after(self._within_s):
-                return await self._make(assets, asset)
+            with anyio.move_on_after(self._in_all_s):
+                async with self._one:
+                    with anyio.move_on_after(self._within_s):
+                        return await _made(assets, asset)
         except (EverfoldError, OSError) as problem:
             logger.warning("thumbnail_failed asset=%s why=%s", asset.id, problem)
         return None
 
-    async def _make(self, assets: AssetStore, asset: Asset) -> Asset | None:
-        async with self._one:
-            with tempfile.TemporaryFile() as file:  # without a name, so a kill leaves none behind
-                async with assets.open(asset.hash) as chunks:
-                    async for chunk in chunks:
-                        file.write(chunk)
-                file.seek(0)
-                made = await _shrunk(file, asset.media_type)
-        if not made:
-            return None
-        keep_s = (asset.expires_ms - asset.created_ms) / 1000 if asset.expires_ms else None
-        stored = await assets.put(
-            made,
-            name=f"{asset.name}.thumbnail.webp",
-            owner=asset.owner,
-            keep_s=keep_s,
-            job_id=asset.job_id,
-        )
-        return stored.asset
+
+async def _made(assets: AssetStore, asset: Asset) -> Asset | None:
+    with tempfile.TemporaryFile() as file:  # without a name, so a kill leaves none behind
+        async with assets.open(asset.hash) as chunks:
+            async for chunk in chunks:
+                file.write(chunk)
+        file.seek(0)
+        made = await _shrunk(file, asset.media_type)
+    if not made:
+        return None
+    keep_s = (asset.expires_ms - asset.created_ms) / 1000 if asset.expires_ms else None
+    stored = await assets.put(
+        made,
+        name=f"{asset.name}.thumbnail.webp",
+        owner=asset.owner,
+        keep_s=keep_s,
+        job_id=asset.job_id,
+    )
+    return stored.asset
 
 
 async def _shrunk(picture: IO[bytes], media_type: str) -> bytes:

@@ -120,6 +120,47 @@ async def test_one_that_takes_too_long_is_ended(
     assert await Thumbnails().make(assets, first) is not None
 
 
+async def test_the_time_that_one_waits_for_those_before_it_is_not_its_own(
+    assets: AssetStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hangs_once = (
+        "import os, runpy, sys\n"
+        f"mark = {str(tmp_path / 'mark')!r}\n"
+        "if not os.path.exists(mark):\n"
+        "    open(mark, 'w')\n"
+        "    while True: pass\n"
+        "runpy.run_module('everfold.assets.shrinking', run_name='__main__')"
+    )
+    monkeypatch.setattr(thumbnails, "PROGRAM", ("-c", hangs_once))
+    pictures = [await stored(assets, picture((400, high)), f"{high}.png") for high in (300, 310)]
+    maker, made = Thumbnails(within_s=6), list[Asset | None]()
+
+    async def make(asset: Asset) -> None:
+        made.append(await maker.make(assets, asset))
+
+    async with anyio.create_task_group() as tasks:
+        for asset in pictures:
+            tasks.start_soon(make, asset)
+    assert made[0] is None
+    assert made[1] is not None
+
+
+async def test_all_that_wait_for_one_that_hangs_are_given_up_together(
+    assets: AssetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thumbnails, "PROGRAM", ("-c", "while True: pass"))
+    asset, maker, made = await stored(assets, picture()), Thumbnails(in_all_s=1), []
+
+    async def make() -> None:
+        made.append(await maker.make(assets, asset))
+
+    with anyio.fail_after(15):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(make)
+    assert made == [None] * 5
+
+
 @pytest.mark.parametrize(
     "program",
     [
