@@ -15,6 +15,7 @@ import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.limits import NESTING_LIMIT
 from everfold.web.operation import Call
@@ -26,6 +27,9 @@ BODY_NESTING = NESTING_LIMIT + 8
 """Levels of a JSON body: it stands around a graph, or around what goes with one."""
 SILENCE_S = 30.0
 """Seconds for which the sender of a body may be silent."""
+LEAST_RATE = 8 * 1024
+"""Bytes per second that a body has on average, beyond the first SILENCE_S: one that trickles would
+hold its connection, and a part of a file, for ever."""
 BODY_WITHIN_S = 120.0
 """Seconds within which all of a body but a file must have come."""
 
@@ -77,7 +81,10 @@ async def read_body(call: Call, most: int) -> bytes:
 
 
 async def body_chunks(call: Call, most: int) -> AsyncGenerator[bytes, None]:
-    """Yield the body of a request as it comes. Raises Problem as `read_body` does."""
+    """Yield the body of a request as it comes. Raises Problem as `read_body` does.
+
+    Only the time that the sender takes counts, not that of the reader.
+    """
     headers = call.request.headers
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise Problem(415, "unsupported_media_type", "send the body as it is, not packed")
@@ -85,16 +92,19 @@ async def body_chunks(call: Call, most: int) -> AsyncGenerator[bytes, None]:
     # A longer number is one that int() would refuse, or take long to read.
     if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > most):
         raise _too_large(most)
-    size, parts = 0, call.request.stream().__aiter__()
+    size, waited_s, parts = 0, 0.0, call.request.stream().__aiter__()
     while True:
+        asked_at_s = steady_s()
+        ahead_s = size / LEAST_RATE - waited_s
         try:
-            chunk = await asyncio.wait_for(anext(parts), SILENCE_S)
+            chunk = await asyncio.wait_for(anext(parts), SILENCE_S + min(ahead_s, 0.0))
         except StopAsyncIteration:
             return
         except TimeoutError as error:
             raise _too_slow() from error
         except ClientDisconnect as error:
             raise Problem(400, "body_missing", "the body ended before its end") from error
+        waited_s += steady_s() - asked_at_s
         size += len(chunk)
         if size > most:
             raise _too_large(most)

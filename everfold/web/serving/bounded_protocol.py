@@ -23,7 +23,7 @@ HEAD_LIMIT_BYTES = 64 * 1024
 """Of a request's line and headers together; cookies and signed addresses need a few KiB."""
 HEAD_LINES_LIMIT = 128
 HEAD_WITHIN_S = 15.0
-"""Seconds within which a head must be complete."""
+"""Seconds within which a head must be complete, or a body of which no more is wanted."""
 CONNECTIONS_LIMIT = 8_192
 
 
@@ -152,9 +152,16 @@ class BoundedProtocol(CountedReading, HttpToolsProtocol):
         self.transport.write(chunk)
         return True
 
+    def on_response_complete(self) -> None:
+        """End an answer; of its request, where more comes, the rest is read so that it is heard."""
+        super().on_response_complete()
+        if not self._is_in_head and self.cycle.response_complete:
+            self._await_head()
+
     def on_message_complete(self) -> None:
         """End a request: what comes next is a head."""
         super().on_message_complete()
+        self._stop_timer()
         self._is_in_head, self._head_bytes, self._has_taken = True, 0, True
 
     def send_400_response(self, msg: str) -> None:
