@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from everfold.client import Everfold
+from everfold.projector.job.job import Job
 from everfold.projector.reading.watching import Watcher
 from everfold.streams.appending.log import Log
 from everfold.streams.errors import LeaseLost
@@ -112,16 +113,19 @@ async def test_pages_list_what_was_seen_once_each_in_order(everfold: Everfold) -
     """No projector has ever run, so all comes from what the client has seen."""
     jobs = [(await everfold.submit(GRAPH, kind=f"k{n % 3}")).job_id for n in range(25)]
     await everfold.cancel(jobs[3])
-    found: list[str] = []
+    found: list[Job] = []
     cursor: str | None = None
     while True:
         page = await everfold.list(limit=7, cursor=cursor)
-        found += [job.job_id for job in page.jobs]
+        found += page.jobs
         cursor = page.cursor
         if cursor is None:
             break
-    assert sorted(found) == sorted(jobs)
-    assert found[0] == jobs[3]
+    assert sorted(job.job_id for job in found) == sorted(jobs)
+    # The last submit and the cancel may be of one millisecond: then their ids decide.
+    order = [(job.updated_at_ms, job.job_id) for job in found]
+    assert order == sorted(order, reverse=True)
+    assert (await everfold.get(jobs[3])).updated_at_ms == found[0].updated_at_ms
     assert page.behind_s > 0
     canceled = await everfold.list(statuses=["canceled"])
     assert [job.job_id for job in canceled.jobs] == [jobs[3]]
