@@ -31,6 +31,7 @@ from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import EverfoldError, InvalidName, Refused
 from everfold.streams.events.checks import (
     check_choice,
+    check_idempotency_key,
     check_list,
     check_needs,
     check_text,
@@ -294,9 +295,9 @@ class Submitting:
 
     async def _is_known(self, user: str, idempotency_key: str | None) -> bool:
         """Say whether an earlier submit with this key has made the job."""
-        if idempotency_key is None:
+        if (key := check_idempotency_key(idempotency_key)) is None:
             return False
-        job_id = chosen_job_id(self.log.generation, check_text("user", user), None, idempotency_key)
+        job_id = chosen_job_id(self.log.generation, check_text("user", user), None, key)
         return await command(self.log.redis, "HGET", self.log.keys.head(job_id), "seq") is not None
 
 

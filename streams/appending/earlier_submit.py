@@ -14,7 +14,7 @@ from msgspec import Struct
 from everfold.streams.border.sealed_form import key_id_of, sealed_text
 from everfold.streams.connections.client import LedgerRedis
 from everfold.streams.errors import IdempotencyConflict
-from everfold.streams.events.checks import check_idempotency_key, check_job_id
+from everfold.streams.events.checks import check_job_id
 from everfold.streams.events.event import Submitted
 from everfold.streams.events.ids import job_id_for, new_job_id
 from everfold.streams.events.record import RawEntry, Recorded, recorded
@@ -44,9 +44,8 @@ class Repeat(Struct, frozen=True):
 def chosen_job_id(generation: str, user: str, job_id: str | None, key: str | None) -> str:
     """Return the id of a job to be submitted: the given one, that of the key, or a new one.
 
-    Raises InvalidName or TooLarge.
+    User and key are checked before. Raises InvalidName or TooLarge.
     """
-    key = check_idempotency_key(key)
     if job_id is not None:
         return check_job_id(job_id)
     return new_job_id() if key is None else job_id_for(generation, user, key)

@@ -21,7 +21,6 @@ from everfold.streams.appending.partner_keys import forget_partner_keys, write_p
 from everfold.streams.appending.submitted_event import JobRequest, submitted_event
 from everfold.streams.border.sealed_form import is_sealed
 from everfold.streams.errors import InvalidName, QueueFull, ServerError
-from everfold.streams.events.checks import check_text
 from everfold.streams.events.event import AssetInput, Submitted
 from everfold.streams.events.json_text import decoder
 from everfold.streams.events.needs import Needs
@@ -138,11 +137,11 @@ async def _keep_inputs(log: Log, new: NewJob, inputs: Mapping[str, AssetInput]) 
 
 async def checked_job(log: Log, request: JobRequest) -> NewJob:
     """Return the job of a request. Raises as `submit_job` does, for the arguments alone."""
-    graph, key = check_workflow(request.workflow), request.idempotency_key
+    graph = check_workflow(request.workflow)
     given = check_given(request.extra_data, request.partner_keys, _read_nodes(graph.json))
     stored = body_of(graph, given.extra_data)
-    job_id = chosen_job_id(log.generation, check_text("user", request.user), request.job_id, key)
     event = submitted_event(request, graph, stored, given, await _run_at_ms(log, request))
+    job_id = chosen_job_id(log.generation, event.user, request.job_id, event.idempotency_key)
     if (trace := caller_trace(request.traceparent)) is not None:
         event = structs.replace(event, trace=str(trace))
     needs = graph.needs.with_labels(event.needs or ())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -127,6 +127,17 @@ def refused_name(name: str) -> str:
     except EverfoldError as error:
         return str(error)
     return ""
+
+
+def words_of(given: Iterable[str]) -> list[str]:
+    """Return the words that name backends, of texts that may hold several with commas between."""
+    return [word.strip() for one in given for word in one.split(",") if word.strip()]
+
+
+def named_url(word: str) -> tuple[str, str]:
+    """Return name and URL of `gpu1=http://...`; an empty name and the word of any other."""
+    name, mark, url = word.partition("=")
+    return (name, url) if mark and not refused_name(name) else ("", word)
 
 
 def unknown_key(key: str) -> str:

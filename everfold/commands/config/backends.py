@@ -14,7 +14,8 @@ from everfold.commands.config.backend_settings import (
     Given,
     Settings,
     from_environment,
-    refused_name,
+    named_url,
+    words_of,
 )
 from everfold.commands.config.config_file import checked
 from everfold.commands.config.secret_sources import NoSecret, secret_of_command, secret_of_file
@@ -71,8 +72,7 @@ class Backends:
 
         Raises BackendUrlInvalid.
         """
-        words = [word.strip() for one in given or [] for word in one.split(",") if word.strip()]
-        return [self._named(word) for word in words] or [*self.settings.items()]
+        return [self._named(word) for word in words_of(given or [])] or [*self.settings.items()]
 
     def known(self, besides: Iterable[Access] = ()) -> dict[str, Access]:
         """Return every access that can be used, by address: `besides`, and what has settings.
@@ -94,8 +94,8 @@ class Backends:
     def _named(self, word: str) -> tuple[str, Settings]:
         if word in self.settings:
             return word, self.settings[word]
-        name, mark, url = word.partition("=")
-        if mark and not refused_name(name):
+        name, url = named_url(word)
+        if name:
             return name, _with_url(self.settings.get(name, {}), url)
         url = read_address(word).url
         for name, settings in self.settings.items():

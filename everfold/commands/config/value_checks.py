@@ -42,14 +42,13 @@ def _server(value: object) -> None:
 
 
 def _backends(value: object) -> None:
+    from everfold.commands.config.backend_settings import named_url, words_of
     from everfold.runner.access.address import read_address
 
-    for given in value if isinstance(value, list) else [value]:
-        for word in filter(None, map(str.strip, str(given).split(","))):
-            name, mark, url = word.partition("=")
-            is_named = bool(mark) and "/" not in name
-            if is_named or ":" in word:  # else it is the name of a backend that has a table
-                read_address(url if is_named else word)
+    for word in words_of(str(one) for one in (value if isinstance(value, list) else [value])):
+        name, url = named_url(word)
+        if name or ":" in word:  # else it is the name of a backend that has a table
+            read_address(url)
 
 
 _CHECKS: Mapping[str, Callable[[object], None]] = {
