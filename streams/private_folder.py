@@ -18,6 +18,13 @@ from everfold.streams.errors import Misconfigured
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""What systems say that have no hard links, such as the disks of cameras, and network shares."""
+
+NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What systems say that cannot sync a folder, such as some network shares: they keep its names
+without being asked."""
+
 
 def expanded(path: str | Path) -> Path:
     """Return a path with the home of a user instead of its `~`. Raises Misconfigured for a user
@@ -50,7 +57,7 @@ def opened_folder(
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, FOLDER_MODE, dir_fd=within)
             if within is not None:
-                os.fsync(within)
+                sync_folder(within)
     try:
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
     except OSError as error:
@@ -78,6 +85,15 @@ def open_file(name: str, folder: int) -> int:
     return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
 
 
+def sync_folder(handle: int) -> None:
+    """Let the names in an open folder reach the disk, where its system can. Raises OSError."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise
+
+
 def is_own_file(found: os.stat_result) -> bool:
     """Say whether it is a regular file of this user or of root."""
     return stat.S_ISREG(found.st_mode) and is_own(found)
@@ -102,6 +118,6 @@ def _sync(path: Path) -> None:
     with contextlib.suppress(PermissionError):
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(handle)
+            sync_folder(handle)
         finally:
             os.close(handle)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 from collections.abc import AsyncGenerator
@@ -17,6 +16,7 @@ from everfold.streams.assets.asset import HASH_PREFIX
 from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.assets.blob_store import CHUNK_BYTES
 from everfold.streams.errors import AssetDamaged, Misconfigured
+from everfold.streams.private_folder import NO_LINKS
 
 
 async def checked_bytes(store: AssetStore, content_hash: str) -> AsyncGenerator[bytes, None]:
@@ -83,10 +83,6 @@ async def save_asset(
 
 def _is_no_file(path: Path) -> bool:
     return path.exists() and not path.is_file()
-
-
-NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-"""What systems say that have no hard links, such as the disks of cameras, and network shares."""
 
 
 def _name(part: Path, path: Path, *, overwrite: bool) -> bool:

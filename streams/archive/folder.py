@@ -17,17 +17,21 @@ from typing import Protocol, TypeVar, TypeVarTuple
 
 import anyio
 
-from everfold.streams.errors import ArchiveDamaged, ArchiveUnavailable
+from everfold.streams.errors import ArchiveDamaged, ArchiveUnavailable, Misconfigured
 from everfold.streams.private_folder import (
+    NO_LINKS,
     expanded,
     is_own,
     make_folders,
     new_file,
     open_file,
     opened_folder,
+    sync_folder,
 )
 
 WHOSE = "the archive's"
+
+NO_LINKS_ADVICE = "its disk has no hard links: name a folder on another disk, or a bucket"
 
 FILE_LIMIT_BYTES = 2**30
 """Of a stored file, as it is compressed; several times what any archiver writes."""
@@ -77,7 +81,8 @@ class Folder:
     The folder is made with the first file. `~` is expanded, a relative path made absolute. Folders
     have mode 0700 and files 0600 when they are made. Each call raises Misconfigured for a folder
     that is a symbolic link, or that another user owns or may write to, and ArchiveDamaged for a
-    file that is a link, no regular file, another user's or larger than FILE_LIMIT_BYTES.
+    file that is a link, no regular file, another user's or larger than FILE_LIMIT_BYTES. Writes
+    raise Misconfigured where the disk has no hard links.
     """
 
     def __init__(self, path: str) -> None:
@@ -119,9 +124,30 @@ class Folder:
         made = list[str]()
         for inner, contents in folders.items():
             with self._opened(inner, make=True) as place:
-                made += [name for name in contents if _make(name, contents[name], place)]
-                os.fsync(place)
+                made += [name for name in contents if self._make(name, contents[name], place)]
+                sync_folder(place)
         return made
+
+    def _make(self, name: str, content: bytes, place: int) -> bool:
+        """Write a file into an open folder; return False where there is one of this name."""
+        temporary = f".{secrets.token_hex(16)}.part"
+        handle = new_file(temporary, place)
+        try:
+            _write(handle, content)
+            # A link to a name that exists is refused; a rename would replace the file.
+            file = name.rpartition("/")[2]
+            os.link(temporary, file, src_dir_fd=place, dst_dir_fd=place, follow_symlinks=False)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            why = f"{WHOSE} folder {self._path} is not used: {NO_LINKS_ADVICE}"
+            raise Misconfigured(why) from error
+        finally:
+            # Of a full disk, too: what is left there would keep it full.
+            os.unlink(temporary, dir_fd=place)
+        return True
 
     def _read(self, name: str, most_bytes: int = FILE_LIMIT_BYTES) -> bytes | None:
         inner, _, file = name.rpartition("/")
@@ -154,23 +180,6 @@ def _check_file(found: os.stat_result, name: str, most_bytes: int) -> None:
         raise ArchiveDamaged(name, f"it belongs to user {found.st_uid}")
     if found.st_size > most_bytes:
         raise ArchiveDamaged(name, f"it has more than {most_bytes:,} bytes")
-
-
-def _make(name: str, content: bytes, place: int) -> bool:
-    """Write a file into an open folder; return False where there is one of this name."""
-    temporary = f".{secrets.token_hex(16)}.part"
-    handle = new_file(temporary, place)
-    try:
-        _write(handle, content)
-        # A link to a name that exists is refused; a rename would replace the file.
-        file = name.rpartition("/")[2]
-        os.link(temporary, file, src_dir_fd=place, dst_dir_fd=place, follow_symlinks=False)
-    except FileExistsError:
-        return False
-    finally:
-        # Of a full disk, too: what is left there would keep it full.
-        os.unlink(temporary, dir_fd=place)
-    return True
 
 
 def _write(handle: int, content: bytes) -> None:

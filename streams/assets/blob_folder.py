@@ -40,6 +40,7 @@ from everfold.streams.private_folder import (
     new_file,
     open_file,
     opened_folder,
+    sync_folder,
 )
 
 WHOSE = "the assets'"
@@ -171,7 +172,7 @@ class BlobFolder:
         ):
             os.utime(file.fileno())
             os.rename(name, digits, src_dir_fd=parts, dst_dir_fd=place)
-            os.fsync(place)
+            sync_folder(place)
 
     def _discard(self, name: str, file: HashingFile) -> None:
         with contextlib.suppress(OSError):
@@ -214,7 +215,7 @@ class BlobFolder:
     def _delete(self, digits: str) -> bool:
         with contextlib.suppress(FileNotFoundError), self._opened(BLOBS, digits[:2]) as place:
             os.unlink(digits, dir_fd=place)
-            os.fsync(place)
+            sync_folder(place)
             return True
         return False
 

@@ -22,6 +22,7 @@ from tests.streams.assets.folders import (
     parts,
     tree,
 )
+from tests.support.disks import sync_no_folder
 from tests.support.sources import hash_of, in_chunks, some_bytes
 
 pytestmark = pytest.mark.anyio
@@ -262,3 +263,12 @@ async def test_the_event_loop_runs_while_a_source_never_waits(store: BlobFolder)
         tasks.start_soon(count)
         await store.put(never_waiting())
         tasks.cancel_scope.cancel()
+
+
+async def test_a_disk_that_syncs_no_folder_is_written_to(
+    store: BlobFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync_no_folder(monkeypatch)
+    blob = await store.put(in_chunks(b"1"))
+    assert await store.find(blob.hash)
+    assert await store.delete(blob.hash)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import secrets
@@ -18,6 +19,7 @@ from everfold.streams.archive.archiver import Archiver
 from everfold.streams.archive.folder import Folder
 from everfold.streams.errors import ArchiveDamaged, ArchiveUnavailable, Misconfigured
 from tests.projector.jobs import make_jobs
+from tests.support.disks import sync_no_folder
 
 pytestmark = pytest.mark.anyio
 
@@ -172,3 +174,31 @@ async def test_a_write_that_fails_half_way_leaves_nothing(tmp_path: Path) -> Non
             with pytest.raises(ArchiveUnavailable):
                 await store.create("partition-0/1", b"1" * 10_000)
     assert os.listdir(tmp_path / "archive" / "partition-0") == ["0"]
+
+
+async def test_a_disk_without_hard_links_is_refused_with_the_ways_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    place = tmp_path / "archive"
+    with pytest.raises(Misconfigured, match=f"{place} is not used: its disk has no hard links"):
+        await Folder(str(place)).create(NAME, b"1")
+    assert os.listdir(place / "partition-0") == []
+
+
+async def test_a_disk_that_syncs_no_folder_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync_no_folder(monkeypatch)
+    store = Folder(str(tmp_path / "archive"))
+    assert await store.create(NAME, b"1")
+    assert await store.read(NAME) == b"1"
+
+
+async def test_a_disk_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync_no_folder(monkeypatch, errno.EIO)
+    with pytest.raises(ArchiveUnavailable, match="Input/output error"):
+        await Folder(str(tmp_path / "archive")).create(NAME, b"1")
