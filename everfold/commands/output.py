@@ -113,10 +113,13 @@ def _show_in_terminal(
     wrap: Collection[str] | None,
     style: Callable[[T], str],
 ) -> None:
-    from everfold.commands.tables import layout, records, table_of
+    from everfold.commands.tables import layout, records, table_of, without_empty
 
     cells, styles = _styled_cells(rows, columns), [style(row) for row in rows]
     form = layout(cells, wrap, console().width)
+    if form is None:
+        cells = without_empty(cells)
+        form = layout(cells, wrap, console().width)
     if form is not None:
         console().print(table_of(cells, styles, form))
         return

@@ -1,4 +1,4 @@
-"""Rows in a terminal: a table where it fits, else records, one below the other.
+"""Rows in a terminal: a table where it fits, without empty columns if need be, else records.
 
 Rule: no value is broken in its middle, and none is cut but that of a last column that may be.
 """
@@ -61,6 +61,16 @@ def _least(name: str, column: Sequence[Text], *, is_wrapped: bool, is_cut: bool)
     return max(len(name), min(natural, LEAST_WRAPPED), *words, 0)
 
 
+def without_empty(cells: Mapping[str, Sequence[Text]]) -> Mapping[str, Sequence[Text]]:
+    """Return the columns in which a row has a value; all of them where none has."""
+    full = {name: column for name, column in cells.items() if not all(map(_is_empty, column))}
+    return full or cells
+
+
+def _is_empty(value: Text) -> bool:
+    return value.plain.strip() in ("", "-")
+
+
 def table_of(cells: Mapping[str, Sequence[Text]], styles: Sequence[str], form: Layout) -> Table:
     """Return the table; `styles` are those of its rows."""
     from rich.table import Table
@@ -96,7 +106,7 @@ def records(
             yield Text()
         mark = Text()
         for name, value in zip(cells, row, strict=True):
-            if value.plain.strip() in ("", "-"):
+            if _is_empty(value):
                 continue
             value.stylize(style)
             if name:

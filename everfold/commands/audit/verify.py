@@ -112,7 +112,8 @@ def _print_report(report: Report, archived: int, wrong: list[str]) -> None:
 
 
 def _sum(report: Report) -> str:
-    found = f"{report.events:,} events of {report.jobs:,} jobs, {report.open_jobs:,} of them open: "
+    events, jobs = quantity(report.events, "event"), quantity(report.jobs, "job")
+    found = f"{events} of {jobs}, {report.open_jobs:,} of them open: "
     differences = len(report.differences)
     found += quantity(differences, "difference") if differences else "all as it must be"
     if report.unsettled:

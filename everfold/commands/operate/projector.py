@@ -138,7 +138,7 @@ async def _show_live(log: Log, projection: AnyProjection, rows: Sequence[Lag]) -
             while True:
                 columns = _columns(rows)
                 if is_terminal():
-                    live.update(table(rows, columns, style=_style), refresh=True)
+                    live.update(table(rows, columns, wrap=(), style=_style), refresh=True)
                 else:
                     show(rows, columns)
                 with anyio.move_on_after(LIVE_EVERY_S):

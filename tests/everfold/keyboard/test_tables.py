@@ -62,6 +62,22 @@ def test_a_column_is_wrapped_down_to_its_longest_word() -> None:
     assert layout(table, (), 8 + 2 + 19) is None
 
 
+EMPTY = f"""
+from everfold.commands.output import show
+rows = [("0", 0, "{ADDRESS}"), ("1", 0, "{ADDRESS}")]
+columns = {{name: lambda row, i=i: row[i] for i, name in enumerate(("part", "parked", "owner"))}}
+show(rows, columns)
+"""
+
+
+@pytest.mark.parametrize("columns", [54, 80])
+def test_a_table_that_does_not_fit_is_one_without_its_empty_columns(columns: int) -> None:
+    lines = without_colors(in_terminal(EMPTY, columns)).replace("\r", "").splitlines()
+    parked = ["parked"] if columns == 80 else []
+    assert lines[0].split() == ["part", *parked, "owner"]
+    assert len(lines) == 3
+
+
 def test_records_leave_out_what_is_empty_and_put_a_long_value_on_its_own_line() -> None:
     table = cells(job=[ID, "b"], runner=["-", "r1"], why=["one two three four five six", ""])
     lines = [line.plain for line in records(table, ["", ""], 40)]
