@@ -27,14 +27,14 @@ FRAMES = 200
 
 def main() -> None:
     try:
-        sys.excepthook = _show_uncaught
+        sys.excepthook, sys.unraisablehook = _show_uncaught, _show_ignored
         _open_standard_streams()
         _check_columns()
         code = run(sys.argv[1:])
         if code == INTERRUPTED:
             _leave_at_once()
         code = _flushed(code)
-    except KeyboardInterrupt:  # once more, while it ended
+    except KeyboardInterrupt:  # while it holds what was half made, which complains when it goes
         _leave_at_once()
     # Else Python looks for garbage a last time, which takes a fifth of a short command's time.
     gc.freeze()
@@ -97,12 +97,10 @@ def _leave_at_once() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code; nothing is raised."""
+    """Run one command and return its exit code; nothing but an interrupt is raised."""
     try:
         return _called(arguments)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except SystemExit as end:  # the command line's own, of an interrupt among others
+    except SystemExit as end:  # the command line's own
         if isinstance(end.__context__, BrokenPipeError):  # rich has met it
             return _complain_of_file(end.__context__)
         return end.code if isinstance(end.code, int) else _complain(str(end.code), FAILED)
@@ -151,7 +149,7 @@ def _complain_of_group(group: BaseExceptionGroup[BaseException]) -> int:
 
     found = list(_leaves(group))
     if any(isinstance(error, KeyboardInterrupt) for error in found):
-        return INTERRUPTED
+        raise KeyboardInterrupt
     for error in found:
         if not isinstance(error, EverfoldError | OSError):
             return _complain_of_mistake(error)
@@ -200,7 +198,7 @@ def _complain_of_file(error: BaseException) -> int:
 def _complain_of_mistake(error: BaseException) -> int:
     """Tell of an error that nobody foresaw, and where it came from."""
     if _was_interrupted(error):
-        return INTERRUPTED
+        raise KeyboardInterrupt
     if os.environ.get("EVERFOLD_LOG", "").upper() == "DEBUG":
         _show_uncaught(type(error), error, error.__traceback__)
     what = f"{type(error).__name__}: {error}".strip(": ")
@@ -232,6 +230,14 @@ def _show_uncaught(
     from everfold.streams.border.log_formatter import traceback_lines
 
     sys.stderr.write("Traceback:\n" + "\n".join(traceback_lines(error)) + "\n")
+
+
+def _show_ignored(ignored: sys.UnraisableHookArgs) -> None:
+    """Let an interrupt end the process also where Python would ignore it: in what is called as a
+    value goes."""
+    if isinstance(ignored.exc_value, KeyboardInterrupt):
+        _leave_at_once()
+    sys.__unraisablehook__(ignored)
 
 
 if __name__ == "__main__":

@@ -175,6 +175,7 @@ app = App(
     help=HELP,
     version=__version__,
     default_parameter=Parameter(negative=(), show_default=_default),
+    suppress_keyboard_interrupt=False,
 )
 _add(app, COMMANDS)
 audit = App(name="audit", help="Prove that what is stored is as it must be; show what happened.")

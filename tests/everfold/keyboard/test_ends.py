@@ -66,6 +66,33 @@ async def test_ctrl_c_ends_a_connect_that_nobody_answers(everfold: Everfold) -> 
     assert program.error_lines == []
 
 
+INTERRUPT = "signal.raise_signal(signal.SIGINT)"
+MOMENTS = {
+    "the loop is half made": INTERRUPT,
+    "a value goes": f"weakref.finalize(set(), lambda: {INTERRUPT})",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("words", ["jobs ls", "projector"])
+def test_ctrl_c_is_quiet_even_while(words: str, moment: str) -> None:
+    code = f"""
+import signal, socket, weakref
+from everfold.__main__ import main
+
+def socketpair(*arguments, made=socket.socketpair):
+    {MOMENTS[moment]}
+    return made(*arguments)
+
+socket.socketpair = socketpair
+main()
+"""
+    line = [sys.executable, "-c", code, *words.split()]
+    environ = {**os.environ, "REDIS_URL": "redis://127.0.0.1:1"}
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, env=environ)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 MANY_LINES = (("schema", "openapi"), ("help",), ("submit", "--help"), ("help", "statuses"))
 
 
