@@ -84,6 +84,8 @@ def socketpair(*arguments, made=socket.socketpair):
     {MOMENTS[moment]}
     return made(*arguments)
 
+# Ignored from the start in what a shell runs in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 socket.socketpair = socketpair
 main()
 """

@@ -183,14 +183,14 @@ async def test_what_was_spoiled_is_found_and_named(log: Log, name: str) -> None:
 
 
 async def test_open_jobs_past_their_bounds_are_named(log: Log) -> None:
+    canceled = (await log.submit(GRAPH, policy=Policy(stop_within_s=0.05))).job_id
+    producer = Producer(log, "r")
+    (lease,) = await producer.claim()
+    await producer.append(lease, begin(1))
+    await producer.append(lease, Started(attempt=1))
     policy = Policy(queue_deadline_s=0.05, stop_within_s=0.05)
     late = (await log.submit(GRAPH, policy=policy)).job_id
-    canceled = (await log.submit(GRAPH, policy=policy)).job_id
     await log.submit(GRAPH)
-    producer = Producer(log, "r")
-    leases = {lease.job_id: lease for lease in await producer.claim(most=3)}
-    await producer.append(leases[canceled], begin(1))
-    await producer.append(leases[canceled], Started(attempt=1))
     await log.append(canceled, CancelRequested(reason=""), epoch=0)
     assert (await verify(log)).is_sound
     await anyio.sleep(0.4)  # the bounds are 0.1 s and 0.05 s, the margin 0.2 s

