@@ -18,7 +18,8 @@ from tests.support.wait import eventually
 pytestmark = pytest.mark.anyio
 
 MARK = "Zx9Qv"
-AT_ONCE_S = 2.0
+AT_ONCE_S = 5.0
+"""On a busy machine too: a poll that nobody answers fails after 15 s."""
 
 
 async def why_of(log: Log, url: str) -> str:
@@ -64,7 +65,7 @@ async def test_a_server_that_does_not_answer_is_told_before_the_limit(
         await runner.line("queues", within_s=20)
         began_s = time.monotonic()
         await runner.line("it has not answered yet", within_s=10)
-        assert time.monotonic() - began_s < AT_ONCE_S + 0.5
+        assert time.monotonic() - began_s < AT_ONCE_S
         assert await why_of(log, server.url) == "it has not answered yet"
 
 
