@@ -115,19 +115,21 @@ async def _remembered(work: Load) -> None:
 
 
 async def _unended(work: Load, run: Sequence[str]) -> frozenset[str]:
-    """Wait for the end of the jobs that are there; return those that have none."""
+    """Wait for the end of the jobs that are there; return those that have none, and how each is."""
     log = work.everfold.log
-    open_jobs = await known(log, run)
+    open_jobs = dict.fromkeys(await known(log, run), "not read")
 
     async def all_ended() -> bool:
         for job_id in list(open_jobs):
-            if (await current(log, job_id)).is_terminal:
-                open_jobs.discard(job_id)
+            job = await current(log, job_id)
+            open_jobs[job_id] = f"{job.status} at seq {job.seq} of {job.owner or 'nobody'}"
+            if job.is_terminal:
+                del open_jobs[job_id]
         return not open_jobs
 
     with contextlib.suppress(AssertionError):
         await eventually(all_ended, END_WITHIN_S)
-    return frozenset(open_jobs)
+    return frozenset(f"{job_id} ({how})" for job_id, how in open_jobs.items())
 
 
 async def run_series(
