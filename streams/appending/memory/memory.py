@@ -25,6 +25,9 @@ WRITES_LIMIT = 20_000
 BYTES_LIMIT = 32 * 1024 * 1024
 """Of one process: what events and graphs of 20,000 usual writes take."""
 
+DROPPED_JOBS = 1_000
+"""Jobs of dropped writes that are kept until they are named, the newest."""
+
 KEPT = gauge("everfold_remembered_writes", "Acknowledged writes that this process could repeat.")
 KEPT_BYTES = gauge("everfold_remembered_bytes", "About what these take in memory.")
 DROPPED = counter(
@@ -45,6 +48,8 @@ class Memory:
         self._bytes = 0
         self.dropped = 0
         """How many were dropped before their time."""
+        self._dropped_jobs: dict[str, float] = {}
+        """Job -> when a write of it was dropped last."""
         self.records_intents = False
         """Whether this process tells of each attempt before it begins, as runners do."""
         self.in_hand: Callable[[str, int], bool] = lambda _, __: False
@@ -109,6 +114,16 @@ class Memory:
         for event_id in event_ids:
             self._forget(event_id)
 
+    def take_dropped_jobs(self, is_away: Callable[[str], bool]) -> list[str]:
+        """Return the jobs of which writes were dropped lately whose server is away now, each once:
+        DROPPED_JOBS at most."""
+        oldest_s, dropped = steady_s() - KEPT_S, self._dropped_jobs
+        taken = [job_id for job_id in dropped if is_away(job_id)]
+        self._dropped_jobs = {job_id: at_s for job_id, at_s in dropped.items() if at_s > oldest_s}
+        for job_id in taken:
+            self._dropped_jobs.pop(job_id, None)
+        return taken
+
     def clear(self) -> None:
         """Forget everything."""
         self._kept.clear()
@@ -125,9 +140,17 @@ class Memory:
         self._by_job.setdefault(one.job_id, {})[one.event_id] = one
         self._bytes += one.size_bytes
         while len(self._kept) > WRITES_LIMIT or self._bytes > BYTES_LIMIT:
-            self._forget(next(iter(self._kept)))
-            self.dropped += 1
-            DROPPED.add()
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        event_id, oldest = next(iter(self._kept.items()))
+        self._forget(event_id)
+        self.dropped += 1
+        DROPPED.add()
+        self._dropped_jobs.pop(oldest.job_id, None)
+        self._dropped_jobs[oldest.job_id] = steady_s()
+        if len(self._dropped_jobs) > DROPPED_JOBS:
+            del self._dropped_jobs[next(iter(self._dropped_jobs))]
 
     def _forget(self, event_id: str) -> None:
         one = self._kept.pop(event_id, None)

@@ -28,6 +28,8 @@ logger = get_logger("everfold.memory")
 
 ASK_EVERY_S = 1.0
 
+JOBS_A_LINE = 40
+
 LOOK_EVERY_S = 10.0
 """Where a proxy stands in front and the server refuses INFO, nothing else shows a change."""
 
@@ -50,6 +52,8 @@ class MemoryWatch:
         self._looked: dict[str, _Looked] = {}
         self._answers_since_s: dict[int, float] = {}
         """Partition -> when the first look succeeded after which none has failed."""
+        self._away = set[int]()
+        """Partitions of which the last look has failed."""
         self._dropped = 0
         """How many writes had been dropped by the last look."""
         self.memory.on_first = self._begin
@@ -85,9 +89,19 @@ class MemoryWatch:
         for partition in self._answers_since_s.keys() - placed:
             del self._answers_since_s[partition]
         await asyncio.gather(*(self._look_at(*each) for each in nodes.items()))
+        self._name_dropped()
+
+    def _name_dropped(self) -> None:
+        """Say what the memory had no room for, and of which jobs, where their server is away: what
+        that has lost of them will not come back from here."""
         count, self._dropped = self.memory.dropped - self._dropped, self.memory.dropped
-        if count and placed - self._answers_since_s.keys():
+        if count and self._away:
             logger.error("memory_full_in_outage acknowledged_writes_dropped=%s", count)
+        of = self._log.keys.partition_of
+        at_risk = self.memory.take_dropped_jobs(lambda job_id: of(job_id) in self._away)
+        for start in range(0, len(at_risk), JOBS_A_LINE):
+            named = ",".join(at_risk[start : start + JOBS_A_LINE])
+            logger.error("memory_full_in_outage jobs=%s", named)
 
     def _nodes(self) -> dict[str, set[int]]:
         """Return node -> the partitions there of which something is remembered. Where one server
@@ -107,6 +121,7 @@ class MemoryWatch:
     async def _look_at(self, node: str, partitions: set[int]) -> None:
         try:
             await self._look_if_due(node, partitions)
+            self._away -= partitions
             return
         except NamespaceMadeAnew as error:
             logger.error("nothing_put_back why=%r", str(error))
@@ -115,6 +130,7 @@ class MemoryWatch:
             logger.warning("memory_not_compared node=%s why=%r", node, str(error))
         except Exception:
             logger.exception("memory_broken node=%s", node)
+        self._away |= partitions
         for partition in partitions:
             self._answers_since_s.pop(partition, None)
 

@@ -245,23 +245,22 @@ async def shift_times(log: Log) -> object:
     await Dispatch(log, "r1").release(leases[1], CANNOT_READ, unreadable_for_s=60)
     limited = Policy(queue_deadline_s=60.0)
     await log.submit(GRAPH, job_id="delayed", run_at_ms=FAR_MS, policy=limited)
-    keys = log.keys
-    touched = (keys.clock(0), keys.later(0), keys.deadlines(0))
-    return await scripts.shift_times(
-        log.redis, keys=touched, tag=keys.tag(0), step_ms=5000, known_ms=0, anew_ms=0
-    )
+    keys, tag, step = _timed(log), log.keys.tag(0), {"step_ms": 5000, "known_ms": 0, "anew_ms": 0}
+    return await scripts.shift_times(log.redis, keys=keys, tag=tag, **step)
+
+
+def _timed(log: Log) -> Sequence[str]:
+    return (log.keys.clock(0), log.keys.later(0), log.keys.deadlines(0))
 
 
 async def move_times(log: Log) -> object:
     await shift_times(log)
-    keys = log.keys
-    touched = (keys.clock(0), keys.later(0), keys.deadlines(0))
-    return await scripts.move_times(log.redis, keys=touched, tag=keys.tag(0), most=9)
+    return await scripts.move_times(log.redis, keys=_timed(log), tag=log.keys.tag(0), most=9)
 
 
 async def end_to_move_times(log: Log) -> object:
     await command(log.redis, "HSET", log.keys.clock(0), "moving", "5000 0 1")
-    return await move_times(log)
+    return await scripts.move_times(log.redis, keys=_timed(log), tag=log.keys.tag(0), most=9)
 
 
 async def restart_leases(log: Log) -> object:
