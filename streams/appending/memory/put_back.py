@@ -18,7 +18,12 @@ from msgspec.structs import replace
 
 from everfold.streams.appending.job_page import job_page
 from everfold.streams.appending.memory.fitting import Story
-from everfold.streams.appending.memory.lost_writes import LastSeen, record_lost_writes
+from everfold.streams.appending.memory.lost_writes import (
+    LastSeen,
+    LostList,
+    answers,
+    record_lost_writes,
+)
 from everfold.streams.appending.memory.memory import Memory
 from everfold.streams.appending.memory.remembered import NEVER_TOLD_AGAIN, Remembered
 from everfold.streams.appending.submitting import submit_again
@@ -62,6 +67,7 @@ class PutBack:
 
     def __init__(self, log: Log, memory: Memory) -> None:
         self._log, self._memory = log, memory
+        self.listed = LostList(log)
         self._turn = asyncio.Semaphore(JOBS_AT_ONCE)
         self._under_way = WeakValueDictionary[str, asyncio.Lock]()
 
@@ -76,7 +82,7 @@ class PutBack:
             lost |= await self._lost([(p, one) for p in group for one in seen[p]])
         if not lost:
             return
-        await self._log.check_level()  # the namespace itself may be gone
+        await answers(self._log, self._log.check_level())  # the namespace itself may be gone
         for one in self._newest_of_each(lost.values()):
             await self._pass_by(one.job_id, one.entry_id)
         each = (self._one(job_id, one.seq) for job_id, one in lost.items())
@@ -151,12 +157,12 @@ class PutBack:
         found_seq = min(history[-1].seq if history else 0, first_seq - 1)
         if found is None:
             if not await self._submit_again(job_id, known):
-                await record_lost_writes(self._log, seen, 0)
+                await record_lost_writes(self._log, self.listed, seen, 0)
                 return
             history = await self._history(job_id) or []
         await self._pass_by(job_id, seen.entry_id)
         logger.warning("job_lost_writes job=%s seen=%s found=%s", job_id, seen.seq, found_seq)
-        await record_lost_writes(self._log, seen, found_seq, history)
+        await record_lost_writes(self._log, self.listed, seen, found_seq, history)
         await self._tell(job_id, _missing(known, history))
 
     async def _submit_again(self, job_id: str, known: Sequence[Remembered]) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -77,9 +78,11 @@ class MemoryWatch:
             while True:
                 await asyncio.sleep(ASK_EVERY_S)
                 self.memory.show()
-                if not self.memory:
+                if not (self.memory or self.put_back.listed.is_behind):
                     return
                 await self._look_at_all()
+                with suppress(EverfoldError):  # it is tried again
+                    await self.put_back.listed.write()
         finally:
             self._task = None
 
