@@ -251,4 +251,5 @@ async def _wait(log: Log, cursors: Mapping[int, str], redis: Redis) -> list[tupl
         redis, "XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", *keys, *cursors.values()
     )
     streams = cast("list[tuple[bytes, Entries]]", reply or [])
-    return [(partition_by_key[key], rows) for key, rows in streams]
+    # Redis 7.0 also wakes for an entry that is gone again by then, with no rows.
+    return [(partition_by_key[key], rows) for key, rows in streams if rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from typing import cast
 
 import anyio
 import pytest
@@ -23,6 +24,7 @@ from everfold.streams.reading.reader import (
 )
 from everfold.streams.redis.redis_errors import command
 from tests.support.servers import StartServer
+from tests.support.wait import eventually
 
 pytestmark = pytest.mark.anyio
 
@@ -186,3 +188,21 @@ async def test_a_tail_hands_on_more_than_a_page_in_order(log: Log) -> None:
                 if len(seqs) >= 1203:
                     break
     assert seqs == list(range(1, 1204))
+
+
+async def test_a_tail_outlives_an_entry_that_is_gone_before_it_was_read(log: Log) -> None:
+    async with tail(log) as batches:
+        key = log.keys.log(0)
+
+        async def is_waiting() -> bool:
+            clients = cast("bytes", await command(log.redis, "CLIENT LIST"))
+            return b"cmd=xread" in clients
+
+        await eventually(is_waiting)
+        add = "redis.call('XDEL', KEYS[1], redis.call('XADD', KEYS[1], '*', 'not', 'ours'))"
+        await command(log.redis, "EVAL", add, 1, key)
+        job_id = await job_with(log, 1)
+        with anyio.fail_after(10):
+            async for batch in batches:
+                assert {record.job_id for record in batch} == {job_id}
+                break
