@@ -13,13 +13,15 @@ T = TypeVar("T")
 
 FIRST_PAUSE_S = 0.002
 LONGEST_PAUSE_S = 0.05
+BUSY_S = 20.0
+"""Long enough for what takes no time, on a machine on which much else runs."""
 
 
 @overload
 async def eventually(condition: Callable[[], Awaitable[T]], within_s: float = ...) -> T: ...
 @overload
 async def eventually(condition: Callable[[], T], within_s: float = ...) -> T: ...
-async def eventually(condition: Callable[[], T | Awaitable[T]], within_s: float = 5.0) -> T:
+async def eventually(condition: Callable[[], T | Awaitable[T]], within_s: float = BUSY_S) -> T:
     """Ask `condition` again and again until its answer is true, and return that answer.
 
     The condition is asked at least once. An exception from it ends the wait at once. Raises

@@ -128,7 +128,7 @@ async def test_the_oldest_job_is_the_one_that_waits_for_longest(server: OwnServe
             [queue] = await client.queues()
             return queue.oldest_s > 0.3
 
-        await eventually(is_older, 5)
+        await eventually(is_older)
         await client.submit(sleeper(1))
         [queue] = await client.queues()
         assert queue.oldest_s > 0.3

@@ -182,7 +182,7 @@ async def test_what_a_subscription_holds_stays(log: Log) -> None:
         await eventually(partial(held_jobs, log, "notes"), 10)
         async with keeping(log, Keep(share=0.05)):
             await many_jobs(log, 100, 30)
-            await eventually(partial(owns, log), 5)
+            await eventually(partial(owns, log))
             await anyio.sleep(1.5)  # it has looked at least once more
             assert len(await job_events(log, held)) == 2
 

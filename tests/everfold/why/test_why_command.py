@@ -74,7 +74,7 @@ async def test_what_a_job_does_from_its_place_to_its_end(
         async def is_counted() -> bool:  # by the runner's next heartbeat
             return (await client.why(ids[1])).sentence == sentence
 
-        await eventually(is_counted, 5)
+        await eventually(is_counted)
         behind = await client.why(ids[4])
         assert behind.sentence == "all servers are busy: it stands behind 2 others in queue default"
         assert behind.details == {"position": 2, "queue": "default"}

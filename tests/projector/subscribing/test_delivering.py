@@ -121,7 +121,7 @@ async def test_after_the_last_try_the_job_is_parked_with_its_reason_and_waits_fo
     listener.fails = lambda d: ValueError("out of paper") if d.type == "job.started" else None
     async with consuming(log, Subscription("prints", retry_s=SOON_S)(listener)):
         await eventually(lambda: listener.tries == 3 + len(SOON_S) + 1, 15)
-        await eventually(lambda: parked_ones(log, "prints"), 5)
+        await eventually(lambda: parked_ones(log, "prints"))
         (found,) = await held_jobs(log, "prints", only_parked=True)
         assert (found.job_id, found.held.seq, found.held.failures) == (job_id, 4, 4)
         assert found.held.why == "ValueError: out of paper"
@@ -144,7 +144,7 @@ async def test_a_skip_goes_on_after_the_event(log: Log, listener: Listener) -> N
         assert listener.tries == 4
         await skip(log, "skips", job_id)
         await taken(log, "skips")
-        await eventually(lambda: nothing_pending_of(log, "skips"), 5)
+        await eventually(lambda: nothing_pending_of(log, "skips"))
     assert listener.kinds(job_id) == [kind for kind in EVENT_TYPES if kind != "started"]
 
 
@@ -349,6 +349,6 @@ async def test_every_event_is_acknowledged_at_last(log: Log, listener: Listener)
     await work(log)
     async with consuming(log, Subscription("done", types=["succeeded"])(listener)):
         await taken(log, "done")
-        await eventually(lambda: nothing_pending_of(log, "done"), 5)
+        await eventually(lambda: nothing_pending_of(log, "done"))
     assert listener.count == len(jobs)
     assert len(await job_events(log, jobs[0])) == 10

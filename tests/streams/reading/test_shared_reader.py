@@ -141,7 +141,7 @@ async def test_nobody_is_waited_for_when_all_have_left_during_a_read(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(reader.next, 0, NO_ENTRY, 10)
         await left.wait()
-        await eventually(lambda: reader._task is not None and reader._task.done(), 5)
+        await eventually(lambda: reader._task is not None and reader._task.done())
         tasks.cancel_scope.cancel()
     assert not caplog.records
 

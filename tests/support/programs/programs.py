@@ -16,7 +16,7 @@ from tests.support.programs.forked import Forked, ForkServer
 from tests.support.wait import eventually
 
 ROOT = Path(__file__).parents[3]
-END_S = 10.0
+END_S = 30.0
 
 
 class Program:
@@ -43,7 +43,7 @@ class Program:
         """None while it runs; negative for the signal that ended it."""
         return self._running.poll()
 
-    async def line(self, containing: str = "", *, after: int = 0, within_s: float = 10.0) -> str:
+    async def line(self, containing: str = "", *, after: int = 0, within_s: float = 30.0) -> str:
         """Wait for the first line that contains the text, not looking at the first `after` lines.
 
         AssertionError with all it printed when it ends, or the time does, before such a line.

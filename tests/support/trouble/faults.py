@@ -29,7 +29,7 @@ class FaultRule:
         """How many requests it has hit."""
         self._over = anyio.Event()
 
-    async def used_up(self, within_s: float = 5.0) -> None:
+    async def used_up(self, within_s: float = 20.0) -> None:
         """Wait until it has hit `count` requests; TimeoutError when it does not."""
         with anyio.fail_after(within_s):
             await self._over.wait()

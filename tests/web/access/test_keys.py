@@ -51,7 +51,7 @@ async def test_from_the_first_key_on_each_call_needs_one(
     async def is_asked() -> bool:
         return await status(client) == 401
 
-    await eventually(is_asked, 5)
+    await eventually(is_asked)
     assert await status(client, key.reveal()) == 200
     assert await status(client, **{"X-API-Key": key.reveal()}) == 200
     refused = await client.get(READ)
@@ -64,7 +64,7 @@ async def test_each_contract_refuses_in_its_own_form(
     client: httpx.AsyncClient, everfold: Everfold
 ) -> None:
     await add_key(everfold.log, "one", user="ada")
-    await eventually(lambda: _is_refused(client), 5)
+    await eventually(lambda: _is_refused(client))
     told = (await client.get("/api/v2/jobs")).json()["error"]
     assert told == {"code": "unauthorized", "message": told["message"], "details": None}
     assert (await client.get("/queue")).json()["error"]["type"] == "unauthorized"
@@ -93,14 +93,14 @@ async def test_a_wrong_key_is_refused(
     async def is_refused() -> bool:
         return (await client.get(READ, headers={b"Authorization": raw})).status_code == 401
 
-    await eventually(is_refused, 5)
+    await eventually(is_refused)
 
 
 async def test_a_new_key_counts_at_once_and_a_revoked_one_within_seconds(
     client: httpx.AsyncClient, everfold: Everfold
 ) -> None:
     await add_key(everfold.log, "first", user="ada")
-    await eventually(lambda: _is_refused(client), 5)
+    await eventually(lambda: _is_refused(client))
     key_id, key = await add_key(everfold.log, "second", role="reader")
     assert await status(client, key.reveal()) == 200
     assert await revoke_key(everfold.log, "second") == key_id
@@ -108,14 +108,14 @@ async def test_a_new_key_counts_at_once_and_a_revoked_one_within_seconds(
     async def is_over() -> bool:
         return await status(client, key.reveal()) == 401
 
-    await eventually(is_over, 5)
+    await eventually(is_over)
 
 
 async def test_after_the_last_key_is_revoked_nobody_is_served_until_all_are_removed(
     client: httpx.AsyncClient, everfold: Everfold
 ) -> None:
     key_id, _ = await add_key(everfold.log, "only", user="ada")
-    await eventually(lambda: _is_refused(client), 5)
+    await eventually(lambda: _is_refused(client))
     await revoke_key(everfold.log, key_id)
     await asyncio.sleep(key_table.REFRESH_S)
     assert await status(client) == 401
@@ -124,17 +124,17 @@ async def test_after_the_last_key_is_revoked_nobody_is_served_until_all_are_remo
     async def is_served() -> bool:
         return await status(client) == 200
 
-    await eventually(is_served, 5)
+    await eventually(is_served)
 
 
 async def test_an_expired_key_is_refused(client: httpx.AsyncClient, everfold: Everfold) -> None:
     _, key = await add_key(everfold.log, "short", role="reader", expires_in_s=1)
-    assert await eventually(lambda: status(client, key.reveal()), 5) == 200
+    assert await eventually(lambda: status(client, key.reveal())) == 200
 
     async def is_over() -> bool:
         return await status(client, key.reveal()) == 401
 
-    await eventually(is_over, 5)
+    await eventually(is_over)
     assert [one.state for one in await list_keys(everfold.log)] == ["expired"]
 
 
@@ -268,27 +268,27 @@ async def test_a_damaged_record_opens_nothing(
 ) -> None:
     log = everfold.log
     await command(log.redis, "HSET", log.keys.gateway_keys(), "0123456789", "{broken")
-    await eventually(lambda: _is_refused(client), 5)
+    await eventually(lambda: _is_refused(client))
     assert await status(client, "ef_0123456789_" + "0" * 64) == 401
     assert await list_keys(log) == []
 
 
 async def test_uses_are_noted_coarsely(client: httpx.AsyncClient, everfold: Everfold) -> None:
     _, key = await add_key(everfold.log, "one", role="reader")
-    await eventually(lambda: _is_refused(client), 5)
+    await eventually(lambda: _is_refused(client))
     assert await status(client, key.reveal()) == 200
 
     async def noted() -> bool:
         return (await list_keys(everfold.log))[0].used_ms is not None
 
-    await eventually(noted, 6)
+    await eventually(noted)
 
 
 async def test_limits_of_a_key(site: Site, everfold: Everfold) -> None:
     _, key = await add_key(everfold.log, "slow", user="a", requests_per_s=0.2, body_limit_bytes=10)
     shown = {"Authorization": f"Bearer {key.reveal()}"}
     async with client_of(site) as client:
-        await eventually(lambda: _is_refused(client), 5)
+        await eventually(lambda: _is_refused(client))
         first = await client.post("/prompt", headers=shown, content=b"x" * 11)
         assert first.status_code == 413
         answer = await client.get(READ, headers=shown)
@@ -345,7 +345,7 @@ async def test_every_route_but_the_public_ones_needs_a_key(site: Site, everfold:
     routes = [one for one in site.application.routes if isinstance(one, Route)]
     open_paths = {"/login", "/logout", "/livez", "/readyz", "/openapi.json"}
     async with client_of(site) as client:
-        await eventually(lambda: _is_refused(client), 5)
+        await eventually(lambda: _is_refused(client))
         for route in routes:
             path = re.sub(r"\{[^}]*\}", "x", route.path)
             for method in sorted((route.methods or set()) - {"OPTIONS"}):

@@ -108,14 +108,14 @@ async def test_events_end_as_if_complete_and_a_websocket_is_closed() -> None:
             await watcher.recv()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == STOPPED
-        await eventually(lambda: len(streams) == 0, 5)
+        await eventually(lambda: len(streams) == 0)
 
 
 async def test_an_answer_under_way_is_not_cut() -> None:
     streams = OpenStreams()
     async with serving(streams) as (url, server), httpx.AsyncClient(base_url=url) as client:
         answer = asyncio.create_task(client.get("/slow"))
-        await eventually(lambda: server.server_state.tasks, 5)
+        await eventually(lambda: server.server_state.tasks)
         streams.close()
         assert (await answer).text == "done"
 
@@ -126,11 +126,11 @@ async def test_a_reader_that_takes_nothing_does_not_keep_a_stream_open() -> None
         port = int(url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port)) as deaf:
             deaf.sendall(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n")
-            await eventually(lambda: len(streams) == 1, 5)
-            await eventually(lambda: any(c.flow.write_paused for c in _http(server)), 5)
+            await eventually(lambda: len(streams) == 1)
+            await eventually(lambda: any(c.flow.write_paused for c in _http(server)))
             streams.close()
-            await eventually(lambda: len(streams) == 0, 5)
-            await eventually(lambda: not server.server_state.tasks, 5)
+            await eventually(lambda: len(streams) == 0)
+            await eventually(lambda: not server.server_state.tasks)
 
 
 def _http(server: uvicorn.Server) -> list[HttpToolsProtocol]:

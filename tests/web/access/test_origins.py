@@ -199,7 +199,7 @@ async def log_in(client: httpx.AsyncClient, key: str, next_: str = "/queue") -> 
     async def is_asked() -> bool:
         return (await client.get(READ)).status_code == 401
 
-    await eventually(is_asked, 5)
+    await eventually(is_asked)
     return await client.post("/login", data={"key": key, "next": next_})
 
 
@@ -360,12 +360,12 @@ async def test_connections_are_bounded(site: Site, monkeypatch: pytest.MonkeyPat
         async def is_full() -> bool:
             return (await sent(site, request)).startswith(b"HTTP/1.1 503")
 
-        await eventually(is_full, 5)
+        await eventually(is_full)
 
     async def is_free() -> bool:
         return (await sent(site, request)).startswith(b"HTTP/1.1 200")
 
-    await eventually(is_free, 5)
+    await eventually(is_free)
 
 
 async def test_answers_name_their_request(site: Site, caplog: pytest.LogCaptureFixture) -> None:

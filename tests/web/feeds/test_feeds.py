@@ -113,7 +113,7 @@ async def test_a_feed_that_is_begun_while_it_is_read_is_one_feed(
         held = await feeds.hold(job_id)
         await log.append(job_id, CancelRequested(), epoch=0)
         await log.append(job_id, Canceled(), epoch=UNLEASED)
-        await eventually(lambda: held.job.status == "canceled", 5)
+        await eventually(lambda: held.job.status == "canceled")
         assert begun == [held]
 
 
@@ -155,7 +155,7 @@ async def test_an_ignorable_event_of_a_newer_version_stops_no_feed(log: Log) -> 
         await add_raw(log, job_id, 2, note)
         await log.append(job_id, CancelRequested(), epoch=0)
         await log.append(job_id, Canceled(), epoch=UNLEASED)
-        await eventually(lambda: feed.job.is_terminal, 5)
+        await eventually(lambda: feed.job.is_terminal)
 
     assert feed.job.seq == 4
 

@@ -89,7 +89,7 @@ async def later(everfold: Everfold) -> int:
     async def is_later() -> bool:
         return await server_time_ms(everfold.log.redis) > now_ms + 2
 
-    await eventually(is_later, 5)
+    await eventually(is_later)
     return now_ms
 
 
