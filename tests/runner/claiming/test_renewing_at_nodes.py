@@ -115,7 +115,8 @@ async def test_a_frozen_master_costs_no_lease_of_another_one_its_time(
             await redis_cluster.until_primary(replica)
             await renewing.until_renewed(theirs)  # at its successor
             took_s = steady_s() - began_s
-            assert max(renewing.longest_gap_s(tag, began_s) for tag in others) < 8 * EVERY_S, took_s
+            longest_s = max(renewing.longest_gap_s(tag, began_s) for tag in others)
+            assert longest_s < max(8 * EVERY_S, took_s / 2), took_s
         finally:
             frozen.thaw()
         await renewing.until_renewed(TAGS)

@@ -35,14 +35,13 @@ async def test_no_submit_but_one_waits_for_a_node_that_hangs(
         assert set(found) == {""}
         assert steady_s() - began_s < 1.5 * LONGEST_WAIT_S
 
-        waited_s = list[float]()
+        done = under_way = 0
         until_s = steady_s() + 1.5 * (AWAY_S + LONGEST_WAIT_S)
         while steady_s() < until_s:
-            one_s = steady_s()
             asked = asyncio.create_task(places.take("default", "normal", "ada"))
-            done, _ = await asyncio.wait([asked], timeout=0.05)
-            waited_s += [steady_s() - one_s] if done else []
-        assert len(waited_s) > 1000, "submits went on while one asked whether the node is back"
+            ended, waits = await asyncio.wait([asked], timeout=0.05)
+            done, under_way = done + len(ended), under_way + len(waits)
+        assert done > 10 * under_way, "submits went on while one asked whether the node is back"
 
         proxy.lift()
 

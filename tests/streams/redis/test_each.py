@@ -76,12 +76,12 @@ async def test_all_answer(server_url: str, namespace: str) -> None:
 async def test_those_of_a_silent_node_are_named_and_the_others_answer(
     server_url: str, namespace: str
 ) -> None:
-    async with opened(server_url, namespace) as (log, proxy):
+    async with opened(server_url, namespace, timeout_s=10.0) as (log, proxy):
         proxy.black_hole()
         began_s = steady_s()
         outcomes = await each(log, lambda partition: size(log, partition), grace_s=0.3)
 
-        assert steady_s() - began_s < 2.0
+        assert steady_s() - began_s < 8.0
         assert list(outcomes.values) == HEALTHY
         assert set(map(type, outcomes.errors.values())) == {ServerUnreachable}
         with pytest.raises(PartitionsUnavailable, match="no answer from partitions 1, 4") as raised:
@@ -132,7 +132,7 @@ async def test_an_error_that_is_no_answer_of_the_server_ends_all(
 async def test_leases_of_other_nodes_are_renewed_while_one_is_silent(
     server_url: str, namespace: str
 ) -> None:
-    async with opened(server_url, namespace) as (log, proxy):
+    async with opened(server_url, namespace, timeout_s=10.0) as (log, proxy):
         dispatch = Dispatch(log, "r1", lease_s=5.0)
         leases = await leases_everywhere(log, dispatch)
         assert all(isinstance(one, Renewed) for one in await dispatch.renew([*leases.values()]))
@@ -144,7 +144,7 @@ async def test_leases_of_other_nodes_are_renewed_while_one_is_silent(
             took_s = steady_s() - began_s
 
             assert raised.value.partitions == BEHIND
-            assert took_s < 2.0
+            assert took_s < 4.0  # of the five of a lease
             async with Log.open(server_url, namespace=namespace) as direct:
                 for partition in HEALTHY:
                     assert await idle_s(direct, leases[partition]) < took_s + 1.0
