@@ -20,7 +20,7 @@ from everfold.streams.appending.memory.watching import MemoryWatch
 from everfold.streams.appending.outcomes import Appended, Looked, OldId, Submission
 from everfold.streams.appending.sealed_content import SealedContent
 from everfold.streams.appending.submitted_event import JobRequest
-from everfold.streams.appending.submitting import check_job_request, submit_job
+from everfold.streams.appending.submitting import checked_job, submit_job
 from everfold.streams.appending.writing import group_of, write_events
 from everfold.streams.border.secrets import SecretUrl
 from everfold.streams.closing import close
@@ -380,7 +380,7 @@ class Log(SealedContent):
         await self._refuse_while_importing()
         # In a namespace that is not there without the server's clock, which is behind the gate.
         asked = request if self._namespace.exists else replace(request, delay_s=None)
-        await check_job_request(self, asked)
+        await checked_job(self, asked)
 
     async def _refuse_while_importing(self) -> None:
         """Raise Refused while an import is not finished: it could not add older entries later."""

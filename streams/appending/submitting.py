@@ -42,7 +42,6 @@ whoever takes it before that would not look for the attempt that still runs."""
 
 _read_nodes = decoder(dict[str, object])
 
-
 TRIES = 3
 """How often a job is written with room that was reserved for it."""
 
@@ -56,11 +55,6 @@ class NewJob(Struct, frozen=True):
     partner_keys: PartnerKeys
     needs: Needs = Needs()
     """What a server must have to run it."""
-
-
-async def check_job_request(log: Log, request: JobRequest) -> None:
-    """Raise what `submit_job` would for the arguments alone."""
-    await checked_job(log, request)
 
 
 async def submit_job(log: Log, request: JobRequest) -> Submission:

@@ -236,7 +236,9 @@ class Dispatch:
             for lane in all_lanes(queues):
                 key = self._keys.dispatch(partition, *lane)
                 with suppress(NoGroup, WrongKeyType):
-                    if await command(self._redis, "XPENDING", key, "runners", "-", "+", 1, runner):
+                    if await command(
+                        self._redis, "XPENDING", key, RUNNERS_GROUP, "-", "+", 1, runner
+                    ):
                         return True
             return False
 

@@ -170,8 +170,6 @@ class Producer:
         lanes = all_lanes(self.queues)
         return await with_retry(lambda: self.dispatch.own_leases(lanes), self.log.retry_for_s)
 
-    held = own_leases  # its earlier name
-
     def _partitions(self) -> list[int]:
         return rotated(range(self.log.keys.partitions), self._turn)
 
