@@ -34,8 +34,8 @@ class Difference(Struct, frozen=True):
     """A violated invariant."""
 
     invariant: int
-    """1 gapless, 2 one end, 3 epochs, 4 projection, 5 dispatch, 6 attempts, 9 bounds,
-    10 authors."""
+    """1 gapless, 2 one end, 3 epochs, 4 projection, 5 dispatch, 6 attempts, 8 bounds,
+    9 authors."""
     job_id: str
     where: str
     expected: str
@@ -157,9 +157,9 @@ def _author(trace: Trace, record: Recorded) -> list[_Wrong]:
     if isinstance(event, Unreadable | events.Recovered | _OF_ANYBODY):
         return []
     if record.epoch == 0:
-        return [(10, f"epoch {trace.epoch}", f"{_name(record)} without an epoch")]
+        return [(9, f"epoch {trace.epoch}", f"{_name(record)} without an epoch")]
     if trace.runner and event.actor not in ("", trace.runner):
-        return [(10, f"an event of {trace.runner}", f"{_name(record)} of {event.actor}")]
+        return [(9, f"an event of {trace.runner}", f"{_name(record)} of {event.actor}")]
     return []
 
 

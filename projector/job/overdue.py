@@ -33,7 +33,7 @@ def overdue(
         if late_s > margin_s:
             expected = f"an end within {limit_s:g} s of {name}"
             where = f"status {job.status}, event {job.seq}"
-            found.append(Difference(9, job.job_id, where, expected, f"open {late_s:.0f} s later"))
+            found.append(Difference(8, job.job_id, where, expected, f"open {late_s:.0f} s later"))
     return found
 
 
