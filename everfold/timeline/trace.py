@@ -1,4 +1,4 @@
-"""Tracks as Chrome trace JSON, which Perfetto (ui.perfetto.dev) and chrome://builder open.
+"""Tracks as Chrome trace JSON, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
 
 Rule: pure. One process for each backend or runner, one thread for each job in it.
 Source: the Trace Event Format; ts and dur are microseconds.
