@@ -1,4 +1,4 @@
-"""Durations and times as people write them, for every option that takes one."""
+"""Times as people write them, for every option that takes one."""
 
 from __future__ import annotations
 
@@ -9,25 +9,11 @@ import pytest
 from everfold.commands.app import app
 from everfold.commands.config.settings import all_settings
 from everfold.commands.times import moment, to_ms
-from everfold.durations import duration_s
 from everfold.timeline.reading import Span
 from tests.everfold.running import Everfold, ended, make_namespace
 from tests.support.servers import OwnServer
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90", 90), ("90s", 90), ("1.5h", 5400), (" 15m ", 900), ("15min", 900), ("7d", 604_800)],
-)
-def test_a_duration_has_a_unit_or_is_seconds(text: str, seconds: float) -> None:
-    assert duration_s(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "h", "-5m", "10 weeks", "1e3", "٣m", "nan", "inf"])
-def test_what_is_not_a_duration_is_none(text: str) -> None:
-    assert duration_s(text) is None
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10min", 600), (" 2h ", 7200)])
