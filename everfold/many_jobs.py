@@ -14,21 +14,20 @@ import anyio
 import msgspec
 from msgspec import Struct
 
-from everfold.changed_graph import changed_graph, check_changes
+from everfold.changed_graph import check_changes
 from everfold.projector.job.job import OPEN_STATUSES, TERMINAL_STATUSES, Job
 from everfold.projector.job.job_filter import JobFilter
 from everfold.projector.reading.batches import batch_names, count_batch
 from everfold.projector.reading.lag import Checkpoint, checkpoints
 from everfold.projector.reading.queries import PAGE_LIMIT, Page
+from everfold.rerunning import rerun_once
 from everfold.shown_jobs import ShownJobs
-from everfold.streams.appending.body import graph_of
 from everfold.streams.appending.job_input import load_input
 from everfold.streams.appending.log import Log
-from everfold.streams.assets.graph_inputs import find_references
 from everfold.streams.border.plain import Plain
 from everfold.streams.errors import Conflict, CorruptLog, EverfoldError, JobUnknown, Refused
 from everfold.streams.events.checks import check_choice, check_list, check_name, check_text
-from everfold.streams.events.event import AssetInput, Failure
+from everfold.streams.events.event import Failure
 from everfold.streams.events.ids import job_id_for, new_id
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.limits import REASON_LIMIT
@@ -141,7 +140,7 @@ class ManyJobs:
         # What is sealed in the log must not stand in the list of acts.
         shown = given if self.log.sealing is None else dict.fromkeys(given, "(sealed)")
         detail = ", ".join(f"{name}={value}" for name, value in shown.items())
-        made = await _rerun(self, job, given, new_id(), detail)
+        made = await rerun_once(self, job, given, new_id(), detail)
         return made or job_id
 
     async def cancel_many(
@@ -186,7 +185,7 @@ class ManyJobs:
                 return "still open"
             # An id that no user's key can lead to: a user has no line break.
             once = job_id_for(self.log.generation, "\nrerun", f"{job_id} {detail}")
-            made = await _rerun(self, job, given, once, None)
+            made = await rerun_once(self, job, given, once, None)
             return "rerun" if made else "already rerun"
 
         return await _each(chosen, rerun)
@@ -340,57 +339,3 @@ async def _each(
     if failures:
         raise failures[0]
     return ManyDone(len(jobs), dict(outcomes), refused)
-
-
-async def _rerun(
-    client: Client, job: Job, changes: Mapping[str, object], job_id: str, noted: str | None
-) -> str | None:
-    """Submit a job again under this id; None where that was done before.
-
-    With `noted`, the act is noted. Raises Refused.
-    """
-    if not job.is_terminal:
-        raise Refused(f"job {job.job_id} is {job.status}: only one that has ended is run again")
-    sent = await load_input(client.log, job)
-    if isinstance(sent, Failure):
-        raise Refused(f"job {job.job_id} cannot be run again, submit it anew: {sent.message}")
-    graph = changed_graph(sent.workflow, changes) if changes else sent.workflow
-    if noted is not None:
-        await note_act(client.log, "rerun_jobs", job.job_id, noted)
-    made = await client.log.submit(
-        graph,
-        job_id=job_id,
-        kind=job.kind,
-        user=job.user,
-        metadata=job.metadata,
-        queue=job.queue,
-        priority=job.priority,
-        policy=job.policy,
-        batch=job.batch,
-        tags=job.tags,
-        needs=job.needs,
-        extra_data=sent.extra_data,
-        partner_keys=sent.partner_keys,
-        rerun_of=job.job_id,
-        inputs=await _inputs_of(client, job, graph, changes),
-        callback=sent.callback,
-    )
-    client._shown.note(made.job_id, 1, made.entry_id)
-    return made.job_id if made.created else None
-
-
-async def _inputs_of(
-    client: Client, job: Job, graph: bytes, changes: Mapping[str, object]
-) -> dict[str, AssetInput]:
-    """Return the files that the graph names. Raises InputRefused for one that nobody knows."""
-    kept = dict[str, AssetInput]()
-    for one in find_references(graph_of(graph)):
-        found = job.inputs.get(one.place)
-        if found is not None and one.means(found):
-            kept[one.place] = found
-        elif one.place in changes:
-            # Here, because most programs send no files.
-            from everfold.assets.job_inputs import named_input
-
-            kept[one.place] = await named_input(client.assets, job.user, one)
-    return kept

@@ -31,8 +31,8 @@ ROOMS = {
     "everfold": "event_text tracing moments durations policy_settings workflow_file "
     "contract timeline simulator embedded settings sinks webhooks buckets archives assets "
     "job_story erasing changed_graph shown_jobs submit_check submitting operations why "
-    "queue_operations many_jobs retention health diagnosis client sync testing demo listening "
-    "metrics web commands __main__",
+    "queue_operations rerunning many_jobs retention health diagnosis client sync testing demo "
+    "listening metrics web commands __main__",
 }
 """The rooms of each package; each may import those before it in its line."""
 
