@@ -20,6 +20,7 @@ from everfold.streams.appending.earlier_submit import chosen_job_id
 from everfold.streams.appending.outcomes import Submission
 from everfold.streams.appending.submitted_event import JobRequest
 from everfold.streams.appending.submitting import NewJob, checked_job, start_within_ms
+from everfold.streams.closing import end_all
 from everfold.streams.errors import EverfoldError
 from everfold.streams.events.checks import check_idempotency_key
 from everfold.streams.events.ids import new_id
@@ -80,18 +81,19 @@ class ManySubmits:
         await self._log.check_request(request)
         await self._log.make()
         template = await checked_job(self._log, request)
-        given, under_way = enumerate(jobs), deque[asyncio.Future[list[None]]]()
+        given, under_way = enumerate(jobs), deque[list[asyncio.Task[None]]]()
         try:
             while piece := list(islice(given, SLICE)):
-                under_way.append(asyncio.gather(*self._writing(template, piece)))
+                under_way.append(self._writing(template, piece))
                 await asyncio.sleep(0)
                 if len(under_way) > AHEAD:
-                    await under_way.popleft()
+                    await asyncio.gather(*under_way[0])
+                    under_way.popleft()
             while under_way:
-                await under_way.popleft()
+                await asyncio.gather(*under_way[0])
+                under_way.popleft()
         finally:
-            for writing in under_way:
-                writing.cancel()
+            await end_all([task for tasks in under_way for task in tasks])
         return [self._outcomes[number] for number in range(len(self._outcomes))]
 
     def _writing(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -139,3 +142,23 @@ async def test_a_graph_is_stored_also_where_the_job_that_brings_it_is_known(
     for one in outcomes[60:]:
         assert isinstance(one, SubmittedJob)
         assert await client.graph(one.job_id) == other
+
+
+async def test_a_call_that_is_cancelled_anywhere_leaves_nothing_behind(client: Everfold) -> None:
+    await client.submit(GRAPH)  # what is opened once is open
+    loop, reports = asyncio.get_running_loop(), list[dict[str, object]]()
+    loop.set_exception_handler(lambda _, report: reports.append(report))
+    for turns in range(1, 40):
+        before = asyncio.all_tasks()
+        call = asyncio.create_task(client.submit_many([GRAPH] * 3, validate=False))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        call.cancel()
+        with suppress(asyncio.CancelledError):
+            await call
+        left = [str(task) for task in asyncio.all_tasks() - before if "submits.py" in str(task)]
+        assert left == []
+        del call
+        gc.collect()
+    assert reports == []
+    assert ids(await client.submit_many([GRAPH] * 3))
