@@ -41,6 +41,9 @@ class Erased(Struct, frozen=True, kw_only=True):
     assets: int
     asset_bytes: int
     """Bytes of which nobody else had the same."""
+    refused: dict[str, str]
+    """Job, or hash of a graph -> why it was not deleted: another program wrote to a key of it. The
+    first 20."""
     left: UserContent
     """What was there before. Its `plain_jobs` stay readable in the log and the archive."""
 
@@ -86,7 +89,8 @@ class Erasing:
         archive stay as they are: nobody can read the user's graphs, metadata and outputs there any
         more. See docs/ERASING.md for what stays. It may be interrupted at any point and repeated.
 
-        Raises UserHasOpenJobs with nothing erased, InvalidName, ArchiveDamaged, or a leaf of
+        What another program's key is in the way of is left, and named: `Erased.refused`. Raises
+        UserHasOpenJobs with nothing erased, InvalidName, ArchiveDamaged, or a leaf of
         Unavailable: then repeat it.
         """
         from everfold.archives.opening import known_archive

@@ -7,6 +7,7 @@ Each step does what is left of it, so that a repeat finishes one that was interr
 
 from __future__ import annotations
 
+from collections.abc import Coroutine, Iterable
 from functools import partial
 
 import anyio
@@ -19,12 +20,16 @@ from everfold.streams.appending.log import Log
 from everfold.streams.assets.asset_store import AssetStore
 from everfold.streams.assets.sweeping import Sweeper
 from everfold.streams.assets.upload_names import forget_names
+from everfold.streams.errors import WrongKeyType
 from everfold.streams.leases.acts import note_act
 from everfold.streams.redis.redis_errors import command
 from everfold.streams.redis.retry import with_retry
 from everfold.streams.redis.script import Script
 from everfold.streams.sealing.user_keys import drop_key
 from everfold.streams.user_files.user_files import forget_user
+
+REFUSED_LIMIT = 20
+"""What could not be deleted, as a result names it."""
 
 _erase_state = Script("everfold.projector", "erase_state")
 _forget_graph = Script("everfold.streams", "forget_graph")
@@ -40,12 +45,11 @@ async def erase_user(
     had_key = await with_retry(lambda: drop_key(log.redis, log.keys, user), log.retry_for_s)
     if log.sealing is not None:
         log.sealing.forget()
-    graphs = 0
-    for partition, sha256 in sorted(jobs.graphs - jobs.of_others):
-        graphs += await forget_graph(log, partition, sha256)
-    states = 0
-    for job_id in sorted(jobs.jobs):
-        states += await erase_state(log, job_id)
+    refused = dict[str, str]()
+    own = sorted(jobs.graphs - jobs.of_others)
+    graphs = await _count(refused, ((sha256, forget_graph(log, p, sha256)) for p, sha256 in own))
+    names = sorted(jobs.jobs)
+    states = await _count(refused, ((job_id, erase_state(log, job_id)) for job_id in names))
     await with_retry(lambda: forget_names(store, user), log.retry_for_s)
     hidden = ("PEXPIRE", log.keys.hidden(user), 0)
     await with_retry(lambda: command(log.redis, *hidden), log.retry_for_s)
@@ -59,8 +63,23 @@ async def erase_user(
         graphs=graphs,
         assets=assets,
         asset_bytes=removed_bytes,
+        refused=refused,
         left=content,
     )
+
+
+async def _count(
+    refused: dict[str, str], steps: Iterable[tuple[str, Coroutine[object, object, bool]]]
+) -> int:
+    """Return how many steps did something; note of others which key they could not use."""
+    done = 0
+    for name, step in steps:
+        try:
+            done += await step
+        except WrongKeyType as error:
+            if len(refused) < REFUSED_LIMIT:
+                refused[name] = str(error)
+    return done
 
 
 async def erase_state(log: Log, job_id: str) -> bool:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from everfold.assets.sizes import size_text
 from everfold.commands.numbers import duration
 from everfold.commands.options import ArchiveUrl, AssetsPlace
-from everfold.commands.output import say
+from everfold.commands.output import complain, say
 from everfold.commands.session import DEFAULT, Session
 from everfold.erasing.erasing import CANCEL_WITHIN_S, Erased
 from everfold.erasing.user_content import UserContent
@@ -58,7 +58,9 @@ async def erase(
     session.tell({**msgspec.to_builtins(erased), "done": True}, *_done(erased))
     if erased.left.plain_jobs and not session.json:
         say(_plain(erased.left))
-    return 0
+    for name, why in erased.refused.items():
+        complain(f"{name}: {why}")
+    return 1 if erased.refused else 0
 
 
 def _found(content: UserContent) -> list[str]:
