@@ -164,6 +164,18 @@ SERVER: tuple[Operation, ...] = (
         answers={200: list[str]},
     ),
     Operation(
+        method="GET", path="/experiment/models", answer=models.get_model_folders,
+        name="comfyui_model_folders", role="reader",
+        summary="List the folders of models, as the front end's library of models asks.",
+        answers={200: list[models.ModelFolder]},
+    ),
+    Operation(
+        method="GET", path="/experiment/models/{folder}", answer=models.get_model_files,
+        name="comfyui_model_files", role="reader", summary="List the model files of a folder.",
+        parameters=(Parameter(name="folder", place="path", is_required=True),),
+        answers={200: list[models.ModelFile]},
+    ),
+    Operation(
         method="GET", path="/embeddings", answer=models.get_embeddings,
         name="comfyui_embeddings", role="reader", summary="List embeddings: none are known.",
         answers={200: list[str]},

@@ -41,7 +41,6 @@ EMPTY: dict[str, object] = {
     "i18n": {},
     "workflow_templates": {},
     "global_subgraphs": {},
-    "experiment/models": [],
 }
 
 OUTSIDE = (

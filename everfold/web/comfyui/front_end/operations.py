@@ -116,11 +116,6 @@ FRONT_END: tuple[Operation, ...] = (
         name="comfyui_global_subgraphs", role="reader", answers={200: JSON},
         summary="List the subgraphs of custom nodes: none.",
     ),
-    Operation(
-        method="GET", path="/experiment/models", answer=empty_list,
-        name="comfyui_experiment_models", role="reader", answers={200: JSON},
-        summary="List the folders of models on one machine: none, see /models.",
-    ),
 )  # fmt: skip
 
 PAGES: tuple[Operation, ...] = (

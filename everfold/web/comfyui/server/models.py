@@ -1,4 +1,4 @@
-"""GET /models and /embeddings: the model files of all servers, as the choices of their loaders say.
+"""The model files of all servers, as the choices of their loaders say: /models, and /embeddings.
 
 Rule: a folder is known by the node that loads from it; one that no core node loads from is not.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec import Struct
 from starlette.responses import Response
 
 from everfold.streams.events.json_text import decoder
@@ -38,19 +39,52 @@ LOADERS: Mapping[str, tuple[tuple[str, str], ...]] = {
 _read_class = decoder(dict[str, object])
 
 
+class ModelFolder(Struct, frozen=True):
+    """A folder of models, as the front end's library of models shows it."""
+
+    name: str
+    folders: list[str] = []
+    """Where it is on one machine; many have one here."""
+
+
+class ModelFile(Struct, frozen=True, rename="camel"):
+    """A model file of a folder, the same."""
+
+    name: str
+    path_index: int = 0
+
+
 async def get_models(call: Call) -> Response:
     """Answer GET /models: the folders."""
-    union = (await call.gateway.catalogue.known()).union
-    return json_answer([folder for folder in LOADERS if files_of(union, folder) is not None])
+    return json_answer(await _folders(call))
 
 
 async def get_models_of(call: Call) -> Response:
     """Answer GET /models/{folder}: its files."""
+    return json_answer(await _files(call))
+
+
+async def get_model_folders(call: Call) -> Response:
+    """Answer GET /experiment/models, which the front end asks in place of /models."""
+    return json_answer([ModelFolder(folder) for folder in await _folders(call)])
+
+
+async def get_model_files(call: Call) -> Response:
+    """Answer GET /experiment/models/{folder}."""
+    return json_answer([ModelFile(name) for name in await _files(call)])
+
+
+async def _folders(call: Call) -> list[str]:
+    union = (await call.gateway.catalogue.known()).union
+    return [folder for folder in LOADERS if files_of(union, folder) is not None]
+
+
+async def _files(call: Call) -> list[str]:
     folder = call.request.path_params["folder"]
     found = files_of((await call.gateway.catalogue.known()).union, folder)
     if found is None:
         raise Problem(404, "not_found", "no server is known to load models from such a folder")
-    return json_answer(found)
+    return found
 
 
 async def get_embeddings(call: Call) -> Response:

@@ -53,7 +53,12 @@ async def test_object_info_is_that_of_the_server_with_the_callers_uploads(
         for folder in folders:
             models = (await direct.get(f"{comfy.url}/models/{folder}")).json()
             assert (await client.get(f"/models/{folder}")).json() == models
+            shown = (await client.get(f"/api/experiment/models/{folder}")).json()
+            assert shown == [{"name": name, "pathIndex": 0} for name in models]
+    shown = (await client.get("/api/experiment/models")).json()
+    assert shown == [{"name": folder, "folders": []} for folder in folders]
     assert (await client.get("/models/nothing")).status_code == 404
+    assert (await client.get("/experiment/models/nothing")).status_code == 404
 
 
 async def test_a_farm_of_which_nothing_is_known_has_nothing(client: httpx.AsyncClient) -> None:
