@@ -117,7 +117,7 @@ async def test_a_runner_takes_over_through_its_own_access(
     first = everfold("runner", "--comfyui", f"gpu1={proxy.url}", **PASSWORD)
     await first.line("takes jobs", within_s=20)
     await reached(stack.log, proxy.url)
-    job_id = await stack.submit(seconds=6)
+    job_id = await stack.submit(seconds=15)  # longer than a runner needs to start
     running = await stack.until(job_id, "running")
     assert running.backend == proxy.url
     # The survivor works with another server; it has settings for this one all the same.

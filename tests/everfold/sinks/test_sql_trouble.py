@@ -30,7 +30,7 @@ async def test_a_database_that_does_not_answer_is_away_and_holds_no_job(
     url, engine = database
     jobs = await make_jobs(log, 3)
     given = [(await deliveries(log, job_id))[0] for job_id in jobs]
-    async with aclosing(SqlSink(log, url, timeout_s=1.5)) as sink:
+    async with aclosing(SqlSink(log, url, timeout_s=4.0)) as sink:
         await sink.open()
 
         async def is_away() -> None:
@@ -43,7 +43,7 @@ async def test_a_database_that_does_not_answer_is_away_and_holds_no_job(
                 for _ in range(12):  # more than there are connections
                     tasks.start_soon(is_away)
             with pytest.raises(Unavailable, match="cannot be used"):
-                await SqlSink(log, url, timeout_s=1.5).open()
+                await SqlSink(log, url, timeout_s=4.0).open()
             await other.rollback()
         await sink.deliver(given)
     assert set(await rows(engine)) == set(jobs)
