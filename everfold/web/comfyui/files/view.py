@@ -32,10 +32,11 @@ async def view(call: Call) -> Response:
         return found
     channel = query.get("channel", "rgba")
     if channel in CHANNELS and found.asset.media_type.startswith("image/"):
-        return await _channel(call, found.asset, cast("Operation", channel))
+        return await _channel(call, found.asset, cast("Operation", channel), name.filename)
     if "preview" in query and found.thumbnail:
-        return await _asset(call, await _small(call, found))
-    return await _asset(call, found.asset)
+        small = await _small(call, found)
+        return await _asset(call, small, small.name)
+    return await _asset(call, found.asset, name.filename)
 
 
 async def view_metadata(call: Call) -> Response:
@@ -63,13 +64,13 @@ async def _small(call: Call, found: FoundFile) -> Asset:
         return found.asset
 
 
-async def _channel(call: Call, asset: Asset, channel: Operation) -> Response:
+async def _channel(call: Call, asset: Asset, channel: Operation, name: str) -> Response:
     store = call.gateway.everfold.assets
     made = await call.gateway.channels.make(store, channel, [asset])
     if not made:
         raise Problem(422, "no_picture", "no channels can be had of this file")
     file = File(
-        name=f"{asset.name.rpartition('.')[0] or asset.name}.png",
+        name=f"{name.rpartition('.')[0] or name}.png",
         media_type="image/png",
         size_bytes=len(made),
         hash=HASH_PREFIX + blake3(made).hexdigest(),
@@ -78,9 +79,10 @@ async def _channel(call: Call, asset: Asset, channel: Operation) -> Response:
     return await file_answer(call.request, file)
 
 
-async def _asset(call: Call, asset: Asset) -> Response:
+async def _asset(call: Call, asset: Asset, name: str) -> Response:
+    """Answer with an asset under the name that was asked for: its own has the job's id."""
     file = File(
-        name=asset.name,
+        name=name,
         media_type=asset.media_type,
         size_bytes=asset.size_bytes,
         hash=asset.hash,

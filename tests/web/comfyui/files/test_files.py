@@ -204,7 +204,9 @@ async def test_files_of_two_jobs_with_one_name_are_told_apart(
 
     pixels = []
     for file in files:
-        with Image.open(io.BytesIO((await viewed(client, file)).content)) as image:
+        answer = await viewed(client, file)
+        assert f'inline; filename="{file["filename"]}"' in answer.headers["content-disposition"]
+        with Image.open(io.BytesIO(answer.content)) as image:
             pixels.append(image.convert("RGB").getpixel((0, 0)))
     assert pixels == [(255, 0, 0), (0, 255, 0)]
     if files[0]["filename"] != files[1]["filename"]:
