@@ -189,6 +189,6 @@ def _runner(entry: RunnerEntry, names: frozenset[str] | None, now_ms: int) -> Fi
     silent_s = silence_s(entry.seen_ms, now_ms)
     if entry.seen_ms and silent_s > SILENT_LIMIT_S:
         found = f"it has written no heartbeat for {span(silent_s)}"
-        advice = "it is cut off, or its password or rights are refused: see its log"
+        advice = "it is cut off, or its writes, password or rights are refused: see its log"
         return Finding(what, found, advice)
     return Finding(what, serves)

@@ -72,7 +72,7 @@ def _size(events: int, missing: int, *, archived: bool) -> Finding:
 def retention(kept: Kept | None) -> Finding:
     """Say who keeps the log bounded, and what holds what should go."""
     if kept is None:
-        return Finding("retention", "switched off: nothing trims the log", BEGIN_RETENTION)
+        return Finding("retention", "no process trims the log", BEGIN_RETENTION)
     age = "any age" if kept.age_s is None else f"the last {span(kept.age_s)}"
     share = "any size" if kept.share is None else f"{kept.share:.0%} of maxmemory"
     found = f"{kept.by or 'a process'} keeps {age}, {share}; {kept.events:,} events trimmed"

@@ -17,6 +17,11 @@ from everfold.retention.keep import read_memory
 NEAR, FULL = 0.8, 0.95
 """Shares of maxmemory from which on memory is short, and writes are about to be refused."""
 
+NO_WRITES = (
+    "make room on the server's disk, or mend it: until then it refuses all writes, and processes "
+    "that write seem to be gone"
+)
+
 Facts = Mapping[str, str]
 
 
@@ -45,7 +50,7 @@ def _persistence(facts: ServerFacts) -> Iterator[ServerFinding]:
         return
     if said.get("aof_enabled") == "1":
         state = said.get("aof_last_write_status", "ok")
-        advice = "" if state == "ok" else "look at the server's disk: what is written is not kept"
+        advice = "" if state == "ok" else NO_WRITES
         yield ServerFinding(what, f"AOF, last write {state}", advice, loses=bool(advice))
         rewrite = said.get("aof_last_bgrewrite_status", "ok")
         if rewrite != "ok":

@@ -93,7 +93,7 @@ async def test_the_server_of_this_machine_has_its_clock(log: Log) -> None:
 
 
 async def test_a_log_that_nobody_trims_is_told_and_one_that_is_kept_not(log: Log) -> None:
-    assert "switched off" in (await of_log(log))["retention"].found
+    assert "no process" in (await of_log(log))["retention"].found
     async with keeping(log, Keep()):
 
         async def kept() -> bool:
@@ -101,7 +101,7 @@ async def test_a_log_that_nobody_trims_is_told_and_one_that_is_kept_not(log: Log
 
         await eventually(kept, 10)
         assert "the last 7 d" in (await of_log(log))["retention"].found
-    assert "switched off" in (await of_log(log))["retention"].found
+    assert "no process" in (await of_log(log))["retention"].found
 
 
 async def test_a_large_log_without_archive_is_told(
