@@ -109,7 +109,8 @@ def _why_not(found: os.stat_result) -> str:
         return f"it belongs to user {found.st_uid}"
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         mode = f"{found.st_mode & 0o777:o}"
-        return f"others may write to it (mode {mode}); `chmod go-w` mends that"
+        way_out = "`chmod go-w` mends that, where the disk keeps modes"
+        return f"others may write to it (mode {mode}); {way_out}"
     return ""
 
 

@@ -69,7 +69,8 @@ def _refuse_shared(file: Path) -> None:
         if mode & (stat.S_IWGRP | stat.S_IWOTH) and not is_sticky:
             raise Misconfigured(
                 f"{file} is not used: other users may write to {path} (mode {mode & 0o777:o}), and "
-                f"a config file can name programs to run; `chmod go-w {path}` makes it yours alone"
+                f"a config file can name programs to run; `chmod go-w {path}` makes it yours "
+                f"alone; where the disk keeps no modes, name it with {FLAG}"
             )
 
 
