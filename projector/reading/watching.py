@@ -22,7 +22,7 @@ from everfold.streams.appending.log import Log
 from everfold.streams.errors import BrokenChain, CorruptLog, JobUnknown, UndecodableEvent
 from everfold.streams.events.checks import check_job
 from everfold.streams.events.codec import Unreadable, decode
-from everfold.streams.events.event import Progressed, closing_status
+from everfold.streams.events.event import Progressed, Rewound, closing_status
 from everfold.streams.events.ranges import check_number, whole_number
 from everfold.streams.events.record import Recorded
 from everfold.streams.reading.reader import job_events, tail
@@ -119,6 +119,8 @@ class Watcher:
         """
         job_id, after_seq = check_job(job_id), whole_number("after_seq", after_seq)
         history = await self._events(job_id, 0)
+        if history and history[-1].seq < after_seq and any(map(_is_rewound, history)):
+            after_seq = 0  # the server has lost what this caller has seen
         job = Job(job_id=job_id)
         for record in history:
             if record.seq <= after_seq:
@@ -275,3 +277,7 @@ async def _background() -> AsyncIterator[anyio.abc.TaskGroup]:
             yield tasks
         finally:
             tasks.cancel_scope.cancel()
+
+
+def _is_rewound(record: Recorded) -> bool:
+    return isinstance(record.event, Rewound)

@@ -12,9 +12,9 @@ import pytest
 from everfold.projector.job.job import Job
 from everfold.projector.reading import watching
 from everfold.projector.reading.watching import Watcher
-from everfold.streams.appending.log import Log
+from everfold.streams.appending.log import UNLEASED, Log
 from everfold.streams.errors import BrokenChain, JobUnknown
-from everfold.streams.events.event import Progressed, Started, Succeeded
+from everfold.streams.events.event import Canceled, Progressed, Rewound, Started, Succeeded
 from everfold.streams.events.record import Recorded
 from everfold.streams.leases.producer import Producer
 from everfold.streams.reading.reader import job_events
@@ -222,3 +222,13 @@ async def test_a_watcher_sees_every_state_while_projectors_come_and_go(log: Log)
         async with projecting(log):
             await end(log, lease)
     assert seen == list(range(2, 11))
+
+
+async def test_a_watch_from_beyond_what_the_server_has_kept_begins_again(log: Log) -> None:
+    [job_id] = await make_jobs(log, 1)
+    await log.append(job_id, Rewound(seen_seq=18, found_seq=1), epoch=0)
+    await log.append(job_id, Canceled(), epoch=UNLEASED)
+    async with Watcher(log) as watcher:
+        states: list[Job] = []
+        await collect(watcher, job_id, states, after_seq=18)
+    assert states[-1].is_terminal

@@ -9,7 +9,7 @@ import pytest
 
 from everfold import Everfold
 from everfold.streams.appending.log import UNLEASED
-from everfold.streams.events.event import Canceled
+from everfold.streams.events.event import Canceled, Rewound
 from everfold.streams.events.record import Recorded
 from everfold.web import event_stream
 from everfold.web.own.events.logged import frame
@@ -184,3 +184,16 @@ async def test_an_end_that_comes_while_the_history_is_read_is_sent_once(
     found = await all_of(client, f"{JOBS}/{job_id}/events/stream")
 
     assert [one.type for one in found] == ["job.submitted", "job.canceled"]
+
+
+async def test_a_reader_ahead_of_what_the_server_has_kept_begins_again(
+    client: httpx.AsyncClient, everfold: Everfold
+) -> None:
+    job_id = (await everfold.submit(sleeper(1))).job_id
+    await everfold.log.append(job_id, Rewound(seen_seq=18, found_seq=1), epoch=0)
+    await everfold.cancel(job_id)
+    path = f"{JOBS}/{job_id}/events/stream"
+
+    assert (await all_of(client, path, last_id="18"))[-1].type == "job.canceled"
+    assert [one.id for one in await all_of(client, path, last_id="3")] == ["4"]
+    assert (await client.get(path, headers={"Last-Event-ID": "4"})).status_code == 204

@@ -14,8 +14,10 @@ from comfy_sdk import AsyncComfy, Comfy
 from comfy_sdk.events import Event, OutputReady, Preview, Progress, StatusChange
 
 from everfold import Everfold
+from everfold.streams.events.event import Rewound
 from everfold.streams.live.live_message import Preview as SentPreview
 from everfold.web.v2.stream.job_stream import JobStream
+from tests.support.programs.stack import sleeper
 from tests.support.wait import eventually
 from tests.web.site import Site, client_of, serving
 from tests.web.v2.graphs import failing, short, talking
@@ -198,3 +200,16 @@ async def test_a_stream_of_nobodys_job_is_not_found(
     job = await sdk.submit(short())
     odd = await client.get(f"/api/v2/jobs/{job.id}/events", headers={"Last-Event-ID": "seven"})
     assert (odd.status_code, odd.json()["error"]["code"]) == (400, "invalid_request")
+
+
+async def test_a_reader_ahead_of_what_the_server_has_kept_gets_the_job_as_it_is(
+    client: httpx.AsyncClient, everfold: Everfold
+) -> None:
+    job_id = (await everfold.submit(sleeper(1))).job_id
+    await everfold.log.append(job_id, Rewound(seen_seq=18, found_seq=1), epoch=0)
+    await everfold.cancel(job_id)
+    path = f"/api/v2/jobs/{job_id}/events"
+
+    found = [one async for one in frames(client, path, "18")]
+
+    assert found[-1][2]["status"] == "cancelled"

@@ -70,6 +70,8 @@ async def stream_events(call: Call) -> Response:
     """
     after_seq = _after_seq(call)
     job = await call.gateway.job(call.caller, job_id_of(call))
+    if job.rewound and after_seq > job.seq:
+        after_seq = 0  # the server has lost what this reader has seen
     if job.is_terminal and not await call.gateway.everfold.events(job.job_id, after_seq):
         return Response(status_code=204, headers=HEADERS)
     frames = _frames(call, job.job_id, after_seq)

@@ -30,7 +30,7 @@ async def stream_job(call: Call) -> Response:
     seq = _last_seen(call)
     if seq is not None:
         look = await call.gateway.look(call.caller, job_id_of(call))
-        if look.job.is_terminal and seq >= look.job.seq:
+        if look.job.is_terminal and seq == look.job.seq:
             return Response(status_code=204, headers=HEADERS)
     frames = _frames(call, job_id_of(call), seq)
     try:
@@ -74,8 +74,9 @@ def _sent(send: Callable[[Piece], bool], message: Sent) -> bool:
 
 
 async def _missed(call: Call, stream: JobStream, job: Job, seq: int | None) -> bytes:
-    """Return what came after an event; nothing where that cannot be told, as after trimming."""
-    if seq is None:
+    """Return what came after an event; nothing where that cannot be told, as after trimming, or
+    where the server has lost it."""
+    if seq is None or seq > job.seq:
         return b""
     everfold = call.gateway.everfold
     try:
