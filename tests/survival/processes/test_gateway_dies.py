@@ -80,10 +80,10 @@ async def test_what_a_killed_gateway_took_is_listed_once_and_runs_once(
     async with anyio.create_task_group() as clients:
         for number in range(CLIENTS):
             clients.start_soon(one_client, number)
-        await eventually(lambda: len(made) >= CLIENTS // 2, 20)
+        await eventually(lambda: len(made) >= CLIENTS // 2, 60)
         await gateways.kill_first()
         await gateways.start()
-        await eventually(lambda: len(made) >= CLIENTS * EACH // 2, 20)
+        await eventually(lambda: len(made) >= CLIENTS * EACH // 2, 60)
         await gateways.kill_first()
         await gateways.start()
     assert len(made) == len(set(made.values())) == CLIENTS * EACH
