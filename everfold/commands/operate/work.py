@@ -146,7 +146,7 @@ async def _check_roles(log: Log) -> None:
     """Ask for the rights of the other roles that work in this process. Raises AccessMissing."""
     roles: tuple[Role, ...] = ("projector", "consumer")
     for role in roles:
-        await check_access(log.redis, Rights(role, log.keys.namespace))
+        await check_access(log.redis, Rights(role, log.keys.namespace, log.keys.is_spread))
 
 
 @contextlib.asynccontextmanager
