@@ -19,7 +19,13 @@ from everfold.projector.job.evolve import evolve
 from everfold.projector.job.job import Job
 from everfold.projector.reading.queries import current
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import BrokenChain, CorruptLog, JobUnknown, UndecodableEvent
+from everfold.streams.errors import (
+    BrokenChain,
+    ClientClosed,
+    CorruptLog,
+    JobUnknown,
+    UndecodableEvent,
+)
 from everfold.streams.events.checks import check_job
 from everfold.streams.events.codec import Unreadable, decode
 from everfold.streams.events.event import Progressed, Rewound, closing_status
@@ -63,6 +69,12 @@ class _Watched:
         self.read: _Read | None = None
         """The newest one, which all watches share that would read the same."""
 
+    def wake(self) -> None:
+        """Let all watches read."""
+        for watch in self.watches:
+            if watch.news is not None:
+                watch.news.set()
+
 
 class _Watch:
     """One watch of a job: registered before it reads, so that nothing is missed in between."""
@@ -82,21 +94,34 @@ class Watcher:
         self._exit = contextlib.AsyncExitStack()
         self._tasks: anyio.abc.TaskGroup | None = None
         self._starting = anyio.Lock()
-        self._is_following = False
+        self._is_following = self._is_closed = False
 
     async def __aenter__(self) -> Watcher:
         self._tasks = await self._exit.enter_async_context(_background())
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._is_closed = True
+        for watched in self._watched.values():
+            watched.wake()  # nobody else would, for READ_AGAIN_S
         await self._exit.aclose()
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ClientClosed
+
     async def _start_following(self) -> None:
-        """Open the tail unless it is open already. Raises Unavailable."""
+        """Open the tail unless it is open already. Raises ClientClosed, Unavailable."""
         assert self._tasks is not None, "the watcher is not open"
         async with self._starting:
+            self._check_open()
             if not self._is_following:
-                await self._tasks.start(self._follow)
+                try:
+                    await self._tasks.start(self._follow)
+                except (RuntimeError, anyio.get_cancelled_exc_class()):
+                    # The close may have cancelled what had just begun, and not the caller.
+                    self._check_open()
+                    raise
                 self._is_following = True
 
     async def _follow(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
@@ -106,9 +131,7 @@ class Watcher:
                 for job_id in {record.job_id for record in batch}:
                     if (watched := self._watched.get(job_id)) is not None:
                         watched.told += 1
-                        for watch in watched.watches:
-                            if watch.news is not None:
-                                watch.news.set()
+                        watched.wake()
 
     async def watch(self, job_id: str, after_seq: int = 0) -> AsyncIterator[Job]:
         """Yield the job after each event above `after_seq`; end after its terminal event.
@@ -180,6 +203,7 @@ class Watcher:
         if told is not None:
             with anyio.move_on_after(READ_AGAIN_S):
                 await told.wait()
+        self._check_open()
         watch.news = anyio.Event()
         after_seq = max(0, job.seq - 1)
         try:

@@ -21,7 +21,7 @@ from everfold.runner.comfyui import ComfyBackend
 from everfold.runner.config import RunnerConfig
 from everfold.runner.runner import Runner
 from everfold.streams.appending.log import Log
-from everfold.streams.errors import ClientShared, EverfoldError, NeedsAsyncio
+from everfold.streams.errors import ClientClosed, ClientShared, EverfoldError, NeedsAsyncio
 from everfold.streams.events.event import CancelRequested
 from everfold.streams.leases.registry import connected
 from everfold.streams.reading.reader import tail
@@ -201,3 +201,32 @@ def test_a_client_says_that_it_needs_asyncio(redis_url: str) -> None:
         with pytest.raises(NeedsAsyncio, match="asyncio only"):
             opening.__aenter__().send(None)
     assert issubclass(NeedsAsyncio, EverfoldError)
+
+
+async def test_whoever_waits_when_the_client_closes_is_told_at_once(
+    redis_url: str, namespace: str
+) -> None:
+    calls = list[asyncio.Task[object]]()
+
+    async def watch(everfold: Everfold, job_id: str) -> None:
+        async for _ in everfold.watch(job_id):
+            pass
+
+    for turns in (*range(1, 40, 3), 200):
+        async with Everfold.connect(redis_url, namespace=namespace) as everfold:
+            job_id = (await everfold.submit(GRAPH, validate=False)).job_id
+            calls += [
+                asyncio.create_task(everfold.wait(job_id)),
+                asyncio.create_task(watch(everfold, job_id)),
+            ]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if turns == 200:
+                await eventually(lambda: _is_watched(everfold))
+        with anyio.fail_after(5):
+            ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(end) for end in ends} == {ClientClosed}
+
+
+async def _is_watched(everfold: Everfold) -> bool:
+    return everfold._watcher._is_following and bool(everfold._watcher._watched)
