@@ -13,7 +13,15 @@ from urllib.parse import urlsplit
 from everfold.streams.border.addresses import masked_receiver
 from everfold.streams.border.sealed_form import is_sealed
 from everfold.streams.errors import InvalidName, TooLarge
-from everfold.streams.events.event import AssetInput, Fact
+from everfold.streams.events.event import (
+    AssetInput,
+    Claimed,
+    Fact,
+    Recovered,
+    Released,
+    Retried,
+    Submitted,
+)
 from everfold.streams.events.json_text import NotJson, decoder
 from everfold.streams.events.json_values import write_json
 from everfold.streams.events.limits import (
@@ -32,6 +40,10 @@ from everfold.streams.events.ranges import whole_number
 _EVENT_ID = re.compile(r"[!-~]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
+
+_OF_OTHER_CALLS = (Submitted, Claimed, Recovered, Released, Retried)
+"""Events of a job that is moved from one place to another: by themselves they would say what is not
+so."""
 
 _NAME_RULE = f"use 1 to {NAME_LIMIT} letters, digits, dots, hyphens or underscores"
 
@@ -108,10 +120,12 @@ def check_append(
 ) -> tuple[str, int, str, int]:
     """Return job id, epoch, holder and expected sequence number of an append.
 
-    Raises Refused for what is no event, InvalidName.
+    Raises InvalidName, also for what is no event, and for one that moves the job besides.
     """
     if not isinstance(event, Fact):
         raise InvalidName("event", event, "pass an event, such as everfold.Started(attempt=1)")
+    if isinstance(event, _OF_OTHER_CALLS):
+        raise InvalidName("event", type(event).__name__, "submit, claim or release appends it")
     number, known = whole_number("epoch", epoch), check_job(job_id)
     return known, number, check_text("holder", holder), whole_number("expected", expected)
 

@@ -18,7 +18,16 @@ from everfold.streams.appending.many.appends import AppendOutcome, ToAppend, app
 from everfold.streams.appending.outcomes import Appended, Lease, LeaseOver, Renewed
 from everfold.streams.errors import OUTAGES, CorruptLog, InvalidName
 from everfold.streams.events.checks import check_list, check_name, check_texts
-from everfold.streams.events.event import Event, Released, Retried, Terminal
+from everfold.streams.events.event import (
+    Canceled,
+    Event,
+    Expired,
+    Failed,
+    Released,
+    Retried,
+    Succeeded,
+    Terminal,
+)
 from everfold.streams.events.ranges import check_number
 from everfold.streams.layout.copies import COMPARE_EVERY_S, repair_copies
 from everfold.streams.leases.dispatch import LEASE_TTL_S, Dispatch
@@ -207,6 +216,7 @@ class Producer:
 
         Raises as `append` does; a repeat with the event's id after an Unavailable is safe.
         """
+        _check_kind(event, Succeeded, Failed, Canceled, Expired)
         return await self.append(lease, event)
 
     async def release(self, lease: Lease, event: Released | Retried) -> Appended:
@@ -215,7 +225,14 @@ class Producer:
         Raises Fenced, JobClosed, JobUnknown or Refused with nothing written; a leaf of Unavailable
         when the server stayed away, and then the lease may go on until it runs out.
         """
+        _check_kind(event, Released, Retried)
         return await self.dispatch.release(lease, event)
+
+
+def _check_kind(event: object, *kinds: type[Event]) -> None:
+    if not isinstance(event, kinds):
+        rule = f"pass one of {', '.join(kind.__name__ for kind in kinds)}"
+        raise InvalidName("event", type(event).__name__, rule)
 
 
 def _to_append(pair: object) -> ToAppend:

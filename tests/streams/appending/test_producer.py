@@ -13,6 +13,7 @@ from everfold.streams.errors import Fenced, InvalidName, JobClosed
 from everfold.streams.events.event import (
     Canceled,
     CancelRequested,
+    Claimed,
     Event,
     Failed,
     Failure,
@@ -132,6 +133,31 @@ async def test_a_wish_to_cancel_is_told_with_the_renewal(log: Log) -> None:
     [lease] = await producer.claim()
     await log.append(job_id, CancelRequested(), epoch=0)
     assert await producer.renew([lease]) == [Renewed(canceling=True)]
+
+
+CLAIMED, GIVEN_BACK = Claimed(owner="r"), Released(reason="drain")
+AGAIN = Retried(attempt=1, failure=FAILURE, not_before_ms=0)
+
+
+@pytest.mark.parametrize(
+    ("call", "event"),
+    [
+        *(("append", event) for event in (CLAIMED, GIVEN_BACK, AGAIN)),
+        *(("finish", event) for event in (Started(attempt=1), GIVEN_BACK)),
+        *(("release", event) for event in (DONE, Started(attempt=1))),
+    ],
+)
+async def test_an_event_of_another_call_is_refused(log: Log, call: str, event: Event) -> None:
+    job_id = await submitted(log)
+    producer = Producer(log, "r1")
+    [lease] = await producer.claim()
+
+    with pytest.raises(InvalidName, match=type(event).__name__):
+        await getattr(producer, call)(lease, event)
+    [outcome] = await producer.append_many([(lease, event)]) if call == "append" else [None]
+    assert outcome is None or isinstance(outcome, InvalidName)
+    assert len(await job_events(log, job_id)) == 2
+    await producer.finish(lease, DONE)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x" * 65, RELEASED])
