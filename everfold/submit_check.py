@@ -14,6 +14,7 @@ from everfold.runner.capabilities.capability_store import stored_capabilities
 from everfold.runner.capabilities.fits import Server
 from everfold.runner.capabilities.object_info import ObjectInfo
 from everfold.runner.capabilities.objections import Objection, Passed, judge
+from everfold.streams.appending.body import needs_in
 from everfold.streams.appending.log import Log
 from everfold.streams.connections.steady_clock import steady_s
 from everfold.streams.errors import EverfoldError, NoServerCanRun
@@ -58,7 +59,7 @@ class SubmitCheck:
         those that are outputs are run.
         """
         await self._read_if_due()
-        needs = graph.needs.with_labels(labels)
+        needs = needs_in(graph, labels, targets)
         found = self._judged(graph.json, needs, targets, may_wait=may_wait)
         if isinstance(found, Passed):
             return found.node_errors

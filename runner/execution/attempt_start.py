@@ -36,6 +36,7 @@ from everfold.runner.fleet.backend_state import BackendState
 from everfold.runner.inputs.input_files import NotTaken, PlacedInputs, StoreAway, sent_graph
 from everfold.runner.inputs.other_stores import other_place
 from everfold.runner.inputs.while_wanted import WhileWanted
+from everfold.streams.appending.body import targets_of
 from everfold.streams.appending.job_input import JobInput
 from everfold.streams.appending.leased_input import load_leased_input
 from everfold.streams.appending.memory.memory import KEPT_S
@@ -179,7 +180,9 @@ class AttemptStart:
             if isinstance(found, Failure):
                 return found
             self.input = found
-            self._needs = needs_of(read_graph(found.workflow), job.needs)
+            self._needs = needs_of(
+                read_graph(found.workflow), job.needs, targets_of(found.extra_data)
+            )
             self.submitted = await known_submit(self._shared.log, lease, self._needs, found)
         return self.input
 

@@ -19,6 +19,7 @@ from everfold.streams.errors import InvalidName, TooLarge
 from everfold.streams.events.json_text import NotJson, decoder, read_json
 from everfold.streams.events.json_values import write_json
 from everfold.streams.events.limits import EXTRA_DATA_LIMIT_BYTES, PARTNER_KEY_LIMIT
+from everfold.streams.events.needs import Needs, needs_of
 from everfold.streams.events.workflow_check import CheckedWorkflow, check_workflow
 
 PARTNER_KEYS = ("api_key_comfy_org", "auth_token_comfy_org")
@@ -146,6 +147,23 @@ def graph_of(stored: bytes) -> dict[str, object]:
     except NotJson:
         return {}
     return graph if isinstance(graph, dict) else {}
+
+
+def needs_in(
+    graph: CheckedWorkflow, labels: Collection[str], targets: Collection[object] | None
+) -> Needs:
+    """Return what a job needs of a server, of whose graph `targets` alone are run, where given."""
+    if targets is None:
+        return graph.needs.with_labels(labels)
+    return needs_of(_read_object(graph.json), labels, targets)
+
+
+def stored_needs(stored: bytes, labels: Collection[str]) -> Needs:
+    """Return the same by what a job stored; the labels alone where that cannot be read."""
+    graph, extra_data = graph_of(stored), None
+    if graph and _is_body(stored.decode(errors="replace")):
+        extra_data = read_json(bytes(read_body(stored).extra_data))
+    return needs_of(graph, labels, targets_of(extra_data))
 
 
 def check_stored(text: str) -> None:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from everfold.streams.appending.body import graph_of, read_body
+from everfold.streams.appending.body import read_body, stored_needs
 from everfold.streams.appending.callback import load_callback
 from everfold.streams.appending.partner_keys import read_partner_keys
 from everfold.streams.border.secrets import Secret
 from everfold.streams.errors import SealKeyMissing
 from everfold.streams.events.event import Failure
 from everfold.streams.events.json_text import NotJson, decoder
-from everfold.streams.events.needs import Needs, needs_of
+from everfold.streams.events.needs import Needs
 
 if TYPE_CHECKING:
     from everfold.streams.appending.log import Log
@@ -91,18 +91,15 @@ async def load_needs(log: Log, job_id: str, stored: str, labels: Collection[str]
     `stored` is the hash under which it stored its graph. Raises a leaf of Unavailable.
     """
     found = await log.workflow(job_id, stored)
-    return needs_of(await opened_graph(log, found), labels)
+    return await opened_needs(log, found, labels)
 
 
-async def opened_graph(log: Log, stored: bytes | None) -> dict[str, object]:
-    """Return the graph of what a job stored, {} where it cannot be read here.
-
-    Raises a leaf of Unavailable.
-    """
+async def opened_needs(log: Log, stored: bytes | None, labels: Collection[str]) -> Needs:
+    """Return the same by what the job stored, which may be sealed. Raises a leaf of Unavailable."""
     try:
-        return graph_of(await log.opened_content(stored or b"{}") or b"{}")
+        return stored_needs(await log.opened_content(stored or b"{}") or b"{}", labels)
     except SealKeyMissing:
-        return {}
+        return stored_needs(b"{}", labels)
 
 
 async def load_keys(log: Log, job: Sends) -> Mapping[str, Secret]:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET, Struct, structs
 
-from everfold.streams.appending.body import PartnerKeys, body_of, check_given, read_body
+from everfold.streams.appending.body import (
+    PartnerKeys,
+    body_of,
+    check_given,
+    needs_in,
+    read_body,
+    targets_of,
+)
 from everfold.streams.appending.earlier_submit import Repeat, check_same, chosen_job_id, read_first
 from everfold.streams.appending.graph_assets import note_graph_assets
 from everfold.streams.appending.outcomes import Submission
@@ -138,7 +145,7 @@ async def checked_job(log: Log, request: JobRequest) -> NewJob:
     job_id = chosen_job_id(log.generation, event.user, request.job_id, event.idempotency_key)
     if (trace := caller_trace(request.traceparent)) is not None:
         event = structs.replace(event, trace=str(trace))
-    needs = graph.needs.with_labels(event.needs or ())
+    needs = needs_in(graph, event.needs or (), targets_of(given.extra_data))
     return NewJob(job_id, log.stamp(event), stored, given.partner_keys, needs)
 
 

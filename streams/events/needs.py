@@ -61,18 +61,44 @@ def _signature(needs: Needs) -> str:
     return hashlib.sha256(msgspec.json.encode(needs)).hexdigest()[:SIGNATURE_LETTERS]
 
 
-def needs_of(graph: Mapping[str, object], labels: Collection[str] = ()) -> Needs:
-    """Return what an API-format graph needs; a node that makes no sense needs nothing."""
+def needs_of(
+    graph: Mapping[str, object],
+    labels: Collection[str] = (),
+    targets: Collection[object] | None = None,
+) -> Needs:
+    """Return what an API-format graph needs; a node that makes no sense needs nothing.
+
+    Of `targets`, where given, only what they are made of is run: it needs all classes, since a
+    server looks at them first, and no model file of another node.
+    """
+    run = graph.keys() if targets is None else _made_of(graph, targets)
     classes, models = set[str](), set[ModelFile]()
-    for node in graph.values():
+    for node_id, node in graph.items():
         if not isinstance(node, Mapping) or not isinstance(node.get("class_type"), str):
             continue
         classes.add(str(node["class_type"]))
-        inputs = node.get("inputs")
-        for name, value in inputs.items() if isinstance(inputs, Mapping) else ():
+        for name, value in _inputs(node).items() if node_id in run else ():
             if is_model_file(value):
                 models.add(ModelFile(str(node["class_type"]), str(name), with_slashes(str(value))))
     return Needs(tuple(sorted(classes)), tuple(sorted(models))).with_labels(labels)
+
+
+def _made_of(graph: Mapping[str, object], targets: Collection[object]) -> set[str]:
+    """Return some nodes, and those that their inputs lead to."""
+    found, ahead = set[str](), [one for one in targets if isinstance(one, str)]
+    while ahead:
+        node_id = ahead.pop()
+        if node_id in found or node_id not in graph:
+            continue
+        found.add(node_id)
+        links = [value for value in _inputs(graph[node_id]).values() if isinstance(value, list)]
+        ahead += [link[0] for link in links if link and isinstance(link[0], str)]
+    return found
+
+
+def _inputs(node: object) -> Mapping[str, object]:
+    inputs = node.get("inputs") if isinstance(node, Mapping) else None
+    return inputs if isinstance(inputs, Mapping) else {}
 
 
 def is_model_file(value: object) -> bool:

@@ -12,7 +12,7 @@ from typing import cast
 import msgspec
 
 from everfold.streams.appending.graph_assets import note_graph_assets
-from everfold.streams.appending.job_input import opened_graph
+from everfold.streams.appending.job_input import opened_needs
 from everfold.streams.appending.log import Log
 from everfold.streams.archive.segment import records_of
 from everfold.streams.errors import Refused
@@ -24,7 +24,6 @@ from everfold.streams.events.event import (
     Submitted,
     closing_status,
 )
-from everfold.streams.events.needs import needs_of
 from everfold.streams.events.record import RawEntry, Recorded
 from everfold.streams.reading.reader import log_size
 from everfold.streams.reading.readers import trimmed_to
@@ -127,7 +126,7 @@ async def reopen(
     job waits already or has ended. Raises a leaf of Unavailable.
     """
     keys, partition = log.keys, log.keys.partition_of(job_id)
-    needs = needs_of(await opened_graph(log, graph), labels).signature
+    needs = (await opened_needs(log, graph, labels)).signature
     stored = await read_hash(log.redis, keys.head(job_id))
     head = {name.decode(): value.decode() for name, value in stored.items()}
     if inputs:

@@ -34,6 +34,22 @@ def test_a_prompt_that_ends_like_a_file_is_no_file_when_it_has_lines() -> None:
     assert needs_of(other) == needs_of(GRAPH)
 
 
+def test_of_a_part_of_a_graph_its_model_files_alone_are_needed() -> None:
+    graph = {**GRAPH, "3": {"class_type": "Empty", "inputs": {}}, "4": {"class_type": "Save",
+             "inputs": {"images": ["3", 0]}}}  # fmt: skip
+    file = ModelFile("CheckpointLoaderSimple", "ckpt_name", "xl/base.safetensors")
+    classes = ("CLIPTextEncode", "CheckpointLoaderSimple", "Empty", "Save")
+    assert needs_of(graph, targets=["4"]) == Needs(classes)
+    assert needs_of(graph, targets=["4", "2", 7]) == needs_of(graph) == Needs(classes, (file,))
+
+
+def test_a_circle_of_links_ends() -> None:
+    graph = {"1": {"class_type": "A", "inputs": {"x": ["2", 0], "y": [], "z": [["1"], 0]}},
+             "2": {"class_type": "A", "inputs": {"x": ["1", 0], "m": "a.pt"}},
+             "3": {"class_type": "A", "inputs": []}}  # fmt: skip
+    assert needs_of(graph, targets=["1", "3", "nobody"]) == needs_of(graph)
+
+
 def test_labels_make_a_difference_and_their_order_does_not() -> None:
     assert needs_of(GRAPH, ["a", "b"]) == needs_of(GRAPH, ("b", "a", "a"))
     assert needs_of(GRAPH, ["a"]).signature != needs_of(GRAPH).signature

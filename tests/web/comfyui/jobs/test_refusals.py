@@ -141,10 +141,17 @@ async def test_of_a_part_of_a_graph_only_that_part_is_checked(
         return bool((await client.post("/prompt", json={"prompt": HALF})).json()["node_errors"])
 
     await eventually(is_checked, 20)
+    await client.post("/queue", json={"clear": True})
     accepted = await client.post("/prompt", json=part)
     assert (accepted.status_code, accepted.json()["node_errors"]) == (200, {})
     entry = await history_of(client, accepted.json()["prompt_id"])
     assert (entry["status"]["status_str"], entry["prompt"][4]) == ("success", ["3"])
+
+    gone = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "gone.safetensors"}}
+    accepted = await client.post("/prompt", json={**part, "prompt": {**HALF, "7": gone}})
+    assert accepted.status_code == 200, accepted.text
+    entry = await history_of(client, accepted.json()["prompt_id"])
+    assert entry["status"]["status_str"] == "success"
 
     for targets, kind, nodes in (
         (["9"], "prompt_outputs_failed_validation", {"8"}),
