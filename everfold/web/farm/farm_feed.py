@@ -26,6 +26,7 @@ from everfold.web.farm.reading import open_jobs_of
 from everfold.web.farm.reasons import reasons_of_jobs
 from everfold.web.farm.sampling import FarmSampling
 from everfold.web.farm.summaries import summary_of
+from everfold.web.farm.wake_up import WakeUp
 from everfold.web.feeds.feeds import Feeds
 from everfold.web.own.doctor.examined import Examinations
 
@@ -62,7 +63,7 @@ class FarmFeed:
         self._tasks: list[asyncio.Task[None]] = []
         self._due = asyncio.Event()
         self._flushed_at_s = 0.0
-        self._next: asyncio.TimerHandle | None = None
+        self._next = WakeUp(self._due.set)
         """Lets be told what waits for its time."""
         self._end: asyncio.TimerHandle | None = None
 
@@ -140,12 +141,12 @@ class FarmFeed:
         return self._view
 
     def _stop(self) -> None:
-        for timer in (self._end, self._next):
-            if timer is not None:
-                timer.cancel()
+        if self._end is not None:
+            self._end.cancel()
+        self._next.cancel()
         for task in self._tasks:
             task.cancel()
-        self._end, self._next, self._view, self._tasks = None, None, None, []
+        self._end, self._view, self._tasks = None, None, []
         self._others.clear()
 
     async def _keep_flushing(self) -> None:
@@ -158,7 +159,7 @@ class FarmFeed:
                     self._flush()
                 else:
                     self._tell_jobs()
-                    self._flush_in(left_s)
+                    self._next.within(left_s)
             except Exception:
                 # What one change does wrong must not silence the farm.
                 logger.exception("farm_not_told")
@@ -192,15 +193,7 @@ class FarmFeed:
         for audience in self._audiences.values():
             audience.tell(view.state, view.sample, others, changed, at_ms, cursor)
         if any(audience.is_due for audience in self._audiences.values()):
-            self._flush_in(MANY_EVERY_MS / 1000)
-
-    def _flush_in(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        if self._next is not None:
-            if loop.time() < self._next.when() <= loop.time() + seconds:
-                return
-            self._next.cancel()
-        self._next = loop.call_later(seconds, self._due.set)
+            self._next.within(MANY_EVERY_MS / 1000)
 
     def _tell_jobs(self) -> None:
         """Tell which jobs have changed: what else there is costs more, and can wait."""
