@@ -40,7 +40,7 @@ async def queue_findings(log: Log) -> AsyncIterator[Finding]:
 
 
 def _queue(queue: str, waits: int, leased: int, pause: Pause | None, *, is_served: bool) -> Finding:
-    found, advice = f"{waits} waiting, {leased} in flight", ""
+    found, advice = f"{waits:,} waiting, {leased:,} in flight", ""
     if waits + leased and not is_served:
         advice = f"nobody serves it: start `everfold runner --queue {queue}`"
     if pause is not None:
@@ -88,7 +88,7 @@ async def _limits(log: Log, waiting: dict[str, int]) -> AsyncIterator[Finding]:
     for queue, waits in waiting.items():
         limit = most.get(queue, most.get(EVERY))
         if limit is not None and waits >= limit:
-            found = f"{waits} of {limit} jobs wait: submits are refused"
+            found = f"{waits:,} of {limit:,} jobs wait: submits are refused"
             yield Finding(f"limit of queue {queue}", found, "add servers, or raise the limit")
     if not any(one.what == "running" for one in stored):
         return

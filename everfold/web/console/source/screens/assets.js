@@ -18,6 +18,6 @@ export function Assets() {
     ${may.value.see && html`<label>user <input name="user" data-filter value=${user} /></label><button>Show</button>`}
     <span class="tabs">${["", "image", "video", "audio"].map((one) => html`<button type="button" aria-pressed=${one === kind} onClick=${() => to({ kind: one })}>${one || "all"}</button>`)}</span></form>
     <${Loaded} of=${page}>${({ assets, cursor: next }) => html`${assets.length ? html`<div class="gallery">${assets.map(({ asset: one }) => html`<div key=${one.id}><${Picture} file=${{ ...one, asset: one.id, filename: one.job_id ? one.name.replace(`${one.job_id}_`, "") : one.name }} />
-      <small>${one.owner} · ${bytes(one.size_bytes)}${one.job_id ? html` · <${JobLink} id=${one.job_id} />` : ""}</small></div>`)}</div>` : html`<${Empty} title=${next ? "None among the newest files" : "No files here"}>${next ? html`<b>Older</b> looks on.` : "Runners store the outputs of jobs, and uploads come here too."}<//>`}
+      <small>${one.owner && `${one.owner} · `}${bytes(one.size_bytes)}${one.job_id ? html` · <${JobLink} id=${one.job_id} />` : ""}</small></div>`)}</div>` : html`<${Empty} title=${next ? "None among the newest files" : "No files here"}>${next ? html`<b>Older</b> looks on.` : "Runners store the outputs of jobs, and uploads come here too."}<//>`}
       <p class="pages"><button type="button" disabled=${pages.length < 2} onClick=${() => set(pages.slice(0, -1))}>Newer</button><button type="button" disabled=${!next} onClick=${() => set([...pages, next])}>Older</button></p>`}<//>`;
 }

@@ -34,7 +34,7 @@ export function Moment() {
       <label class="slider"><span>${written(anchor - RANGES[range], anchor)}</span><input type="range" aria-label="moment" min=${anchor - RANGES[range]} max=${anchor} step="1000" value=${at} onInput=${(e) => drag(+e.target.value)} /><span>now</span></label>
     </form>
     ${!time ? html`<${Empty} title="Choose a moment">Move the slider, or write a time: the farm is shown as it was then, from the log.<//>`
-      : html`<${Loaded} of=${farm}>${(found) => found && html`<${Found} found=${found} />`}<//>`}`;
+      : html`<${Loaded} of=${farm}>${(found) => found && html`<${Found} found=${found} again=${farm.again} />`}<//>`}`;
 }
 
 const JOB = [{ name: "job", of: (job) => html`<${JobLink} id=${job.job_id} />` }, { name: "queue", of: (job) => job.queue }, { name: "user", of: (job) => job.user }];
@@ -48,10 +48,10 @@ function Readers({ time }) {
   return html`<${Loaded} of=${all}>${({ subscriptions, at }) => (subscriptions.length ? html`<dl class="pairs">${subscriptions.map((one) => html`<dt><a href=${address("consumers") + query({ name: one.subscription })}>${one.subscription}</a></dt><dd>${stand(one, at)}</dd>`)}</dl>` : html`<p class="none">Nobody reads the stream.</p>`)}<//>`;
 }
 
-function Found({ found: { then, changes, known_from_ms, events, is_complete, until } }) {
+function Found({ found: { then, changes, known_from_ms, events, is_complete, until }, again }) {
   const since = { name: "for", numeric: true, of: (job) => span((then.time_ms - job.since_ms) / 1000) };
   return html`<p>The farm at <b><${Time} ms=${then.time_ms} /></b>, folded from ${count(events)} events. ${known_from_ms ? html`Known from <${Time} ms=${known_from_ms} /> on.` : ""}
-      ${is_complete ? "" : html` <b>Still reading: look again.</b>`}</p>
+      ${is_complete ? "" : html` <b>Still reading.</b> <button type="button" onClick=${again}>Look again</button>`}</p>
     <div class="panels"><${Panel} title="Queues"><${Table} label="Queues" id=${(q) => q.name} rows=${then.queues} columns=${[
       { name: "queue", of: (q) => q.name }, { name: "waited", numeric: true, of: (q) => count(q.waiting) }, { name: "held", numeric: true, of: (q) => count(q.held) }, { name: "ran", numeric: true, of: (q) => count(q.running) }]} /><//>
     <${Panel} title="Who was there"><dl class="pairs">${[...then.backends, ...then.runners].map((one) => html`<dt>${count(one.jobs)} ${one.jobs === 1 ? "job" : "jobs"}</dt><dd>${server(one.name)}</dd>`)}</dl><//>
