@@ -20,6 +20,8 @@ from everfold.projector.assignment.member import Acquired, Member
 from everfold.streams.border.logger import get_logger
 from everfold.streams.errors import (
     OUTAGES,
+    ClientClosed,
+    ClientShared,
     EverfoldError,
     NamespaceMadeAnew,
     NamespaceTooNew,
@@ -78,8 +80,8 @@ class Assignment:
         return sorted(partition for partition, scope in running if not scope.cancel_called)
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Work until cancelled; waits whatever the server answers. Raises NamespaceTooNew
-        and NamespaceMadeAnew.
+        """Work until cancelled; waits whatever the server answers. Raises NamespaceTooNew,
+        NamespaceMadeAnew, and ClientClosed and ClientShared for a log that is nobody's to use here.
 
         Reports itself started after the first attempt to get its share. At the end it releases all
         leases, within RELEASE_WITHIN_S each; what cannot be cancelled keeps its lease to its end.
@@ -106,7 +108,7 @@ class Assignment:
                     task_status.started()
                     started = True
                 await anyio.sleep(self._renew_every_s)
-            except (NamespaceTooNew, NamespaceMadeAnew):
+            except (NamespaceTooNew, NamespaceMadeAnew, ClientClosed, ClientShared):
                 raise
             except EverfoldError as error:
                 if said != str(error):

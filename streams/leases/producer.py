@@ -189,6 +189,7 @@ class Producer:
         Refused for an event that nobody could read again. Raises a leaf of Unavailable when the
         server stayed away for the log's `retry_for_s`: then the event may have been appended.
         """
+        _check_leases([lease])
         return await self.log.append(lease.job_id, event, epoch=lease.epoch, holder=lease.runner)
 
     async def append_many(self, events: Iterable[tuple[Lease, Event]]) -> list[AppendOutcome]:
@@ -209,7 +210,7 @@ class Producer:
         LeaseOver means: stop the work, append nothing. `canceling` means: stop the work and append
         Canceled. Raises a leaf of Unavailable, without a retry; some may have been renewed.
         """
-        return await self.dispatch.renew(leases)
+        return await self.dispatch.renew(_check_leases(check_list("leases", leases)))
 
     async def finish(self, lease: Lease, event: Terminal) -> Appended:
         """Append the job's terminal event, which closes the job and ends the lease.
@@ -225,6 +226,7 @@ class Producer:
         Raises Fenced, JobClosed, JobUnknown or Refused with nothing written; a leaf of Unavailable
         when the server stayed away, and then the lease may go on until it runs out.
         """
+        _check_leases([lease])
         _check_kind(event, Released, Retried)
         return await self.dispatch.release(lease, event)
 
@@ -233,6 +235,14 @@ def _check_kind(event: object, *kinds: type[Event]) -> None:
     if not isinstance(event, kinds):
         rule = f"pass one of {', '.join(kind.__name__ for kind in kinds)}"
         raise InvalidName("event", type(event).__name__, rule)
+
+
+def _check_leases(leases: Sequence[object]) -> list[Lease]:
+    for lease in leases:
+        if not isinstance(lease, Lease):
+            rule = "pass a lease that `claim` returned"
+            raise InvalidName("lease", type(lease).__name__, rule)
+    return cast("list[Lease]", list(leases))
 
 
 def _to_append(pair: object) -> ToAppend:

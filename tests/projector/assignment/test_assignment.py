@@ -10,6 +10,7 @@ import pytest
 from everfold.projector.assignment.assignment import Assignment
 from everfold.projector.assignment.member import Member
 from everfold.streams.appending.log import Log
+from everfold.streams.errors import ClientClosed
 from everfold.streams.redis.redis_errors import command
 from tests.support.wait import eventually
 
@@ -71,3 +72,16 @@ async def test_a_lease_that_cannot_be_read_keeps_no_other_partition_from_work(
             await command(log.redis, "DEL", log.keys.projector(1))
             await eventually(lambda: worked == {0, 1, 2, 3})
             tasks.cancel_scope.cancel()
+
+
+async def test_who_works_on_a_closed_log_is_told(redis_url: str, namespace: str) -> None:
+    async with Log.open(redis_url, namespace=namespace, partitions=1) as log:
+        pass
+
+    async def work(_partition: int) -> None:
+        raise AssertionError("nothing is to do")
+
+    member = Member(log, "group", "one", LEASE_S)
+    with pytest.raises(ExceptionGroup) as raised, anyio.fail_after(5):
+        await Assignment(member, 1, log.keys.projector, work, LEASE_S / 4).run()
+    assert [type(error) for error in raised.value.exceptions] == [ClientClosed]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import cast
 
 import anyio
 import pytest
 
 from everfold.streams.appending.log import Log
-from everfold.streams.appending.outcomes import LeaseOver, Renewed
+from everfold.streams.appending.outcomes import Lease, LeaseOver, Renewed
 from everfold.streams.errors import Fenced, InvalidName, JobClosed
 from everfold.streams.events.event import (
     Canceled,
@@ -158,6 +159,20 @@ async def test_an_event_of_another_call_is_refused(log: Log, call: str, event: E
     assert outcome is None or isinstance(outcome, InvalidName)
     assert len(await job_events(log, job_id)) == 2
     await producer.finish(lease, DONE)
+
+
+async def test_what_is_no_lease_is_refused(log: Log) -> None:
+    producer = Producer(log, "r1")
+    job_id = cast("Lease", await submitted(log))
+    for call in (
+        producer.append(job_id, DONE),
+        producer.finish(job_id, DONE),
+        producer.release(job_id, GIVEN_BACK),
+        producer.renew([job_id]),
+        producer.renew(cast("list[Lease]", job_id)),
+    ):
+        with pytest.raises(InvalidName, match="lease"):
+            await call
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x" * 65, RELEASED])
