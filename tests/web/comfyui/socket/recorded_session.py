@@ -19,7 +19,9 @@ from tests.support.programs.stack import Comfy
 from tests.support.wait import eventually
 from tests.web.comfyui.socket.client import Message, SocketClient, connected
 
-SETTLED_WITHIN_S = 10.0
+SETTLED_WITHIN_S = 60.0
+IN_VAIN_S = 10.0
+"""For messages of which some never come."""
 STREAMED = ("progress", "progress_state", "status", "binary")
 """What is not compared one by one."""
 LIFE = (
@@ -131,7 +133,9 @@ class Replay:
             client, missing = self.sockets[name], self._missing.get(name)
             try:
                 known = missing is not None
-                await _until(client, wanted - (missing or 0), steps=steps and not known)
+                within_s = IN_VAIN_S if self._lacks else SETTLED_WITHIN_S
+                steps = steps and not known
+                await _until(client, wanted - (missing or 0), within_s, steps=steps)
             except AssertionError:
                 if self._lacks:
                     self._missing[name] = wanted - _compared(client)
@@ -182,14 +186,14 @@ class Replay:
         return [n for at, n in enumerate(numbers) if at == 0 or n != numbers[at - 1]]
 
 
-async def _until(client: SocketClient, wanted: int, *, steps: bool) -> None:
+async def _until(client: SocketClient, wanted: int, within_s: float, *, steps: bool) -> None:
     """Wait for so many messages that are compared, and for a step."""
 
     def has_come() -> bool:
         has_steps = any(kind == "progress" for kind, _ in client.messages)
         return _compared(client) >= wanted and (has_steps or not steps)
 
-    await eventually(has_come, SETTLED_WITHIN_S)
+    await eventually(has_come, within_s)
 
 
 def _compared(client: SocketClient) -> int:
