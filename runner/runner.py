@@ -114,14 +114,7 @@ class Runner:
         self._promoter = Promoter(self._shared, work)
         self._asset_sweeper, self._store_probe = AssetSweeper(self._shared), StoreProbe(assets)
         self._abandoned_prompts = AbandonedPrompts(self._shared)
-        self._heartbeat = Heartbeat(
-            self._shared,
-            self._entry(),
-            refuse=self._refuse,
-            drain=self._drain_for,
-            present=self._present,
-            on_read=self._abandoned_prompts.note,
-        )
+        self._heartbeat = self._sign_of_life()
         self._refused: Misconfigured | None = None
         self._hints = HintListener(log, self._on_hints())
         self._runs: dict[str, JobRun] = {}
@@ -131,6 +124,16 @@ class Runner:
         self._draining = anyio.Event()
         self._renewing, self._drain_s = anyio.CancelScope(shield=True), config.drain_s
         log.memory.records_intents, log.memory.in_hand = True, self._is_in_hand
+
+    def _sign_of_life(self) -> Heartbeat:
+        return Heartbeat(
+            self._shared,
+            self._entry(),
+            refuse=self._refuse,
+            drain=self._drain_for,
+            present=self._present,
+            on_read=self._abandoned_prompts.note,
+        )
 
     def _on_hints(self) -> dict[str, Callable[[str], None]]:
         """Return what each hint does."""
