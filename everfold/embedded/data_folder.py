@@ -90,10 +90,6 @@ class DataFolder:
         assert lock is not None
         return lock
 
-    def lock_unused(self) -> Lock | None:
-        """Lock the folder to stop its server; None while somebody uses it."""
-        return self._try_lock("holders.lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
-
     def read_engine(self) -> EngineRecord | None:
         """Return the recorded engine, None for a new folder. Raises NoServer for a damaged file."""
         return self._read("engine.json", EngineRecord)
@@ -127,7 +123,10 @@ class DataFolder:
         return lock
 
     def _open(self, path: Path) -> Lock:
-        return Lock(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        try:
+            return Lock(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise _unusable(self.path, error) from error
 
     def _read(self, name: str, kind: type[S]) -> S | None:
         path = self.path / name
@@ -159,6 +158,16 @@ class Lock:
 
     def __init__(self, file: int) -> None:
         self.file = file
+
+    def is_last(self) -> bool:
+        """Let go of the file, and say whether nobody else has it locked: then it stays locked until
+        it is closed. Of several who ask at once one is the last."""
+        fcntl.flock(self.file, fcntl.LOCK_UN)
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def close(self) -> None:
         """Close this process's copy of the file."""

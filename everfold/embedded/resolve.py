@@ -125,12 +125,12 @@ async def embedded_server(
     NoServer, ServerTooOld, EngineMismatch or ServerUnreachable.
     """
     folder = DataFolder(data_folder or default_data_folder(environ))
-    held: list[Lock] = []
+    use = _Use()
     await anyio.lowlevel.checkpoint_if_cancelled()
     try:
-        yield await in_thread(_enter, folder, environ, held)
+        yield await in_thread(_enter, folder, environ, use)
     finally:
-        await in_thread(_leave, folder, held)
+        await in_thread(_leave, folder, use)
 
 
 @asynccontextmanager
@@ -165,22 +165,25 @@ def _server_of(folder: DataFolder, environ: Mapping[str, str]) -> tuple[Embedded
     return running_or_started(folder, lambda: choose_engine(folder, environ), environ)
 
 
-def _enter(folder: DataFolder, environ: Mapping[str, str], held: list[Lock]) -> EmbeddedServer:
-    held.append(folder.lock_for_use())
-    server, _ = _server_of(folder, environ)
-    return server
+class _Use(Struct):
+    """This process's use of a data folder, as far as it has come."""
+
+    lock: Lock | None = None
+    server: EmbeddedServer | None = None
 
 
-def _leave(folder: DataFolder, held: list[Lock]) -> None:
-    if not held:
+def _enter(folder: DataFolder, environ: Mapping[str, str], use: _Use) -> EmbeddedServer:
+    use.lock = folder.lock_for_use()
+    use.server, _ = _server_of(folder, environ)
+    return use.server
+
+
+def _leave(folder: DataFolder, use: _Use) -> None:
+    if use.lock is None:
         return
-    for lock in held:
-        lock.close()
-    last = folder.lock_unused()
-    if last is None:
-        return
-    with closing(last):
-        if server := known_server(folder):
+    with closing(use.lock) as lock:
+        # A folder that was removed meanwhile tells of no server, but this one runs on.
+        if lock.is_last() and (server := known_server(folder) or use.server):
             server.stop()
 
 

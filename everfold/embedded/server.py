@@ -70,7 +70,10 @@ class EmbeddedServer:
     def is_running(self) -> bool:
         """Say whether the process exists; a frozen or loading one counts."""
         _reap(self.pid)
-        return self._folder.has_server()
+        try:
+            return self._folder.has_server()
+        except NoServer:  # its folder was removed, and its lock with it
+            return _exists(self._pid)
 
     def stop(self, within_s: float = STOP_S) -> None:
         """Send SIGTERM and wait for the end; does nothing to a server that has ended.
@@ -231,6 +234,14 @@ def _ask(socket: str) -> ServerState | None:
     except (RedisError, OSError):
         return None
     return ServerState(int(facts["process_id"]), bool(facts["loading"]), os.path.realpath(folder))
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _reap(pid: int) -> bool:

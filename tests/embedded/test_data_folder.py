@@ -104,11 +104,9 @@ def test_only_one_may_start_the_server(tmp_path: Path) -> None:
 def test_a_server_that_somebody_needs_may_not_be_stopped(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
 
-    with closing(folder.lock_for_use()), closing(folder.lock_for_use()):
-        assert folder.lock_unused() is None
-    last = folder.lock_unused()
-    assert last is not None
-    last.close()
+    with closing(folder.lock_for_use()) as first, closing(folder.lock_for_use()) as second:
+        assert not first.is_last()
+        assert second.is_last()
 
 
 def test_sockets_are_short_and_private_however_long_the_data_path(tmp_path: Path) -> None:

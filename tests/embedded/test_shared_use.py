@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -31,6 +33,7 @@ pytestmark = pytest.mark.anyio
 
 HOLDS = """
 import signal, sys, anyio
+from contextlib import closing
 from pathlib import Path
 from everfold.embedded import embedded_server
 
@@ -52,6 +55,7 @@ except KeyboardInterrupt:
 
 STARTS = """
 import sys
+from contextlib import closing
 from pathlib import Path
 from everfold.embedded import resolve
 found = resolve(Path(sys.argv[1]), {"PATH": ""})
@@ -140,7 +144,17 @@ async def test_a_start_that_asyncio_cancels_leaves_nothing_behind(
     _, waiting = await asyncio.wait([using], timeout=10.0)
     assert not waiting
     assert not folder.has_server()
-    assert folder.lock_unused() is not None
+    with closing(folder.lock_for_use()) as last:
+        assert last.is_last()
+
+
+async def test_a_server_whose_folder_was_removed_ends_with_its_last_user(tmp_path: Path) -> None:
+    async with embedded_server(tmp_path / "data", {"PATH": ""}) as server:
+        pid = server.pid
+        shutil.rmtree(tmp_path / "data")
+        assert server.is_running()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 async def test_who_could_not_take_a_lock_stops_no_server(
