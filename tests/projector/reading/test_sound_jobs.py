@@ -171,6 +171,7 @@ async def test_a_job_that_ends_twice_is_found(log: Log) -> None:
     assert "expected seq 7, found seq 2" in " ".join(map(str, report.differences))
 
 
+@pytest.mark.shared_layout
 async def test_events_in_the_log_of_another_partition_are_found(
     redis_url: str, namespace: str
 ) -> None:
