@@ -143,9 +143,11 @@ class Namespace:
         now = await everything(self.log)
         for key in now.keys() | self.before.keys():
             if now.get(key) != self.before.get(key):
-                await command(self.log.redis, "DEL", key)
+                # In one command: what was submitted is put back where its log is gone.
                 if key in self.before:
-                    await command(self.log.redis, "RESTORE", key, 0, self.before[key])
+                    await command(self.log.redis, "RESTORE", key, 0, self.before[key], "REPLACE")
+                else:
+                    await command(self.log.redis, "DEL", key)
 
     def reads(self) -> Iterator[Callable[[], Awaitable[object]]]:
         log, everfold, job = self.log, self.everfold, self.job_id

@@ -187,7 +187,7 @@ OTHER_TESTS = {
     "Everfold.limits", "Everfold.acting_as", "Log.stamp", "Log.new_event", "Log.commit",
     "Log.submit_request", "Log.check_request", "Log.sealed", "Log.sealed_text", "Log.opened",
     "Log.earlier_append", "Log.opened_records", "Log.why_locked", "Log.opened_content",
-    "Log.check_level", "Producer.own_leases", "Producer.held", "Producer.append", "Producer.renew",
+    "Log.check_level", "Producer.own_leases", "Producer.append", "Producer.renew",
     "Log.make", "Log.check_exists", "Log.write", "Log.committing", "Log.group_commit",
 }  # fmt: skip
 """Public calls that other tests call with what nobody can mean, or that take nothing."""

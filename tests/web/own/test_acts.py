@@ -75,7 +75,10 @@ async def test_waiting_jobs_of_a_filter_get_another_priority_in_their_order(
     assert (dry["selected"], dry["outcomes"], set(before)) == (4, {}, {"normal"})
     assert done["outcomes"] == {"changed": 4}
     assert again["outcomes"] == {"unchanged": 4}
-    waiting = [ids[0], ids[1], ids[3], ids[4], other]
+    jobs = [await everfold.get(job_id) for job_id in (ids[0], ids[1], ids[3], ids[4])]
+    # Two may have been submitted in one millisecond.
+    in_order = sorted(jobs, key=lambda job: (job.submitted_at_ms, job.job_id))
+    waiting = [*(job.job_id for job in in_order), other]
     assert [await everfold.position(job_id) for job_id in waiting] == [0, 1, 2, 3, 4]
     assert wrong.status_code == 422
 

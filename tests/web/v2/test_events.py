@@ -212,4 +212,4 @@ async def test_a_reader_ahead_of_what_the_server_has_kept_gets_the_job_as_it_is(
 
     found = [one async for one in frames(client, path, "18")]
 
-    assert found[-1][2]["status"] == "cancelled"
+    assert found[-1][2]["status"] == "canceled"
