@@ -195,7 +195,7 @@ async def test_a_tail_outlives_an_entry_that_is_gone_before_it_was_read(log: Log
         key = log.keys.log(0)
 
         async def is_waiting() -> bool:
-            clients = cast("bytes", await command(log.redis, "CLIENT LIST"))
+            clients = cast("bytes", await command(log.redis.at(key), "CLIENT LIST"))
             return b"cmd=xread" in clients
 
         await eventually(is_waiting)
