@@ -77,6 +77,8 @@ LISTEN = """() => {
     const source = new EventSource('/everfold/v1/farm/stream')
     for (const kind of ['farm', 'jobs'])
         source.addEventListener(kind, ({data}) => { window.told += data })
+    return new Promise((listening) => source.addEventListener('farm', listening, {once: true}))
+        .then(() => null)
 }"""
 
 
