@@ -70,9 +70,9 @@ def test_all_commands_have_it_but_those_that_print_a_document() -> None:
     assert {name for name, words in COMMANDS.items() if not has_json(words)} == WITHOUT_JSON
 
 
-async def seed(log: Log, folder: Path) -> str:
-    """Make jobs that ended and one that waits, an archive, backends, held and parked jobs, and an
-    asset, whose id is returned.
+async def seed(log: Log, folder: Path) -> tuple[str, str]:
+    """Make jobs that ended and one that waits, an archive, backends, held and parked jobs, an
+    asset that stays and one that is to be removed, whose ids are returned.
 
     The runner has no named connection, so that no other one takes it for dead.
     """
@@ -112,10 +112,11 @@ async def seed(log: Log, folder: Path) -> str:
             await eventually(lambda: caught_up(log), 20)
             await eventually(partial(held_jobs, log, name), 20)
     store = open_assets(log, folder / "assets")
-    return (await store.put(b"text", name="a.txt")).asset.id
+    kept, removed = [(await store.put(b"text", name=name)).asset.id for name in ("a.txt", "b.txt")]
+    return kept, removed
 
 
-def values(folder: Path, asset: str) -> dict[str, str]:
+def values(folder: Path, asset: str, removed: str) -> dict[str, str]:
     graph = folder / "graph.json"
     graph.write_text(json.dumps(GRAPH))
     exported = folder / "exported.jsonl.gz"
@@ -123,6 +124,7 @@ def values(folder: Path, asset: str) -> dict[str, str]:
         "path": str(graph),
         "job_id": "ended",
         "asset": asset,
+        "assets rm asset": removed,
         "name": "held",
         "jobs wait job_id": "open",
         "jobs give-up job_id": "running",
@@ -181,8 +183,8 @@ def name_of(line: list[str]) -> str:
     return " ".join(next(one for one in words if one in RUNNABLE))
 
 
-def calls(folder: Path, asset: str) -> Iterator[Call]:
-    for line in command_lines(values(folder, asset)):
+def calls(folder: Path, *assets: str) -> Iterator[Call]:
+    for line in command_lines(values(folder, *assets)):
         name = name_of(line)
         if name in COMMANDS and name not in WITHOUT_JSON | OTHER_TESTS:
             yield Call([*line, *MORE.get(name, []), "--json"])
@@ -209,13 +211,13 @@ async def test_each_line_that_a_command_prints_is_an_object(
     folder = tmp_path / "work"
     folder.mkdir()
     async with Log.open(server.url) as log:
-        asset = await seed(log, folder)
+        assets = await seed(log, folder)
     await ended(everfold("archive", "export", str(folder / "before.jsonl.gz")))
     environ = {"REDIS_URL": server.url, "COMFYUI_URL": BACKENDS[0], "EVERFOLD_LOG": "CRITICAL"}
     environ["EVERFOLD_ASSETS"] = str(folder / "assets")
     for sink in ("WEBHOOK", "CALLBACKS"):
         environ[f"EVERFOLD_SINK_{sink}_SECRET"] = f"whsec_{'A' * 44}"
-    shown = await walked(start_program, Walk([*calls(folder, asset)], str(folder), environ, 5.0))
+    shown = await walked(start_program, Walk([*calls(folder, *assets)], str(folder), environ, 5.0))
     names = [(name_of(one.arguments), one) for one in shown]
     found = [(name, fault) for name, one in names for fault in faults(name, one)]
     assert not found, "\n".join(f"{name}: {fault}" for name, fault in found)

@@ -35,7 +35,7 @@ ASKS_NO_SERVER = {
 
 
 def calls(folder: Path) -> Iterator[Call]:
-    for number, line in enumerate(command_lines(values(folder, ASSET))):
+    for number, line in enumerate(command_lines(values(folder, ASSET, ASSET))):
         name = name_of(line)
         if name in COMMANDS and name not in OTHER_TESTS | ASKS_NO_SERVER:
             more = ["--json"] if _has_json(line) else []
