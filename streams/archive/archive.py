@@ -69,7 +69,11 @@ class Archive:
     async def entries(self, link: Link) -> list[RawEntry]:
         """Return a segment's entries, in order, but for those that a server had lost by the time
         when a later segment was written: the log goes on without them."""
-        found, this = await self._all_entries(link), link.manifest
+        return self.kept(link, await self._all_entries(link))
+
+    def kept(self, link: Link, found: list[RawEntry]) -> list[RawEntry]:
+        """Return those of all entries of a segment that `entries` returns."""
+        this = link.manifest
         later = (one for one in self._rewinds.get(this.partition, ()) if one.number > this.number)
         kept = min((entry_order(one.follows) for one in later), default=None)
         if kept is None or entry_order(this.last) <= kept:

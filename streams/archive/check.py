@@ -20,8 +20,9 @@ async def check_archive(log: Log, archive: Archive, partition: int) -> AsyncIter
     try:
         links = await archive.links(partition)
         for link in links:
-            yield len(await archive.checked(link))
-            kept = await archive.entries(link)
+            entries = await archive.checked(link)
+            yield len(entries)
+            kept = archive.kept(link, entries)
             if kept and (difference := await _differs(log, partition, kept)) is not None:
                 yield f"{link.manifest.segment}: {difference}"
     except ArchiveDamaged as error:
