@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import anyio
 import msgspec
@@ -20,8 +20,7 @@ from everfold.projector.job.job_filter import JobFilter
 from everfold.projector.reading.batches import batch_names, count_batch
 from everfold.projector.reading.lag import Checkpoint, checkpoints
 from everfold.projector.reading.queries import PAGE_LIMIT, Page
-from everfold.rerunning import rerun_once
-from everfold.shown_jobs import ShownJobs
+from everfold.rerunning import RerunClient, rerun_once
 from everfold.streams.appending.job_input import load_input
 from everfold.streams.appending.log import Log
 from everfold.streams.border.plain import Plain
@@ -35,9 +34,6 @@ from everfold.streams.events.ranges import check_number
 from everfold.streams.leases.acts import note_act
 from everfold.streams.queues.queue_control import change_priority
 from everfold.streams.redis.keys import PRIORITIES
-
-if TYPE_CHECKING:
-    from everfold.streams.assets.asset_store import AssetStore
 
 _read_graph = decoder(dict[str, object])
 
@@ -88,14 +84,8 @@ class BatchProgress(Plain, Struct, frozen=True, kw_only=True):
         return self.ended == self.total
 
 
-class Client(Protocol):
+class Client(RerunClient, Protocol):
     """What of a client is needed here."""
-
-    log: Log
-    _shown: ShownJobs
-
-    @property
-    def assets(self) -> AssetStore: ...
 
     async def get(self, job_id: str, at_least_seq: int = 0) -> Job: ...
     async def cancel(self, job_id: str, reason: str = "") -> Job: ...

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from everfold.streams.assets.asset_store import AssetStore
 
 
-class Client(Protocol):
+class RerunClient(Protocol):
     """What of a client is needed here."""
 
     log: Log
@@ -35,7 +35,7 @@ class Client(Protocol):
 
 
 async def rerun_once(
-    client: Client, job: Job, changes: Mapping[str, object], job_id: str, noted: str | None
+    client: RerunClient, job: Job, changes: Mapping[str, object], job_id: str, noted: str | None
 ) -> str | None:
     """Submit a job again under the id `job_id`, which is returned; None where it is known already.
 
@@ -72,7 +72,7 @@ async def rerun_once(
 
 
 async def _inputs_of(
-    client: Client, job: Job, graph: bytes, changes: Mapping[str, object]
+    client: RerunClient, job: Job, graph: bytes, changes: Mapping[str, object]
 ) -> dict[str, AssetInput]:
     """Return the files that the graph names. Raises InputRefused for one that nobody knows."""
     kept = dict[str, AssetInput]()

@@ -18,16 +18,7 @@ from everfold.streams.appending.many.appends import AppendOutcome, ToAppend, app
 from everfold.streams.appending.outcomes import Appended, Lease, LeaseOver, Renewed
 from everfold.streams.errors import OUTAGES, CorruptLog, InvalidName
 from everfold.streams.events.checks import check_list, check_name, check_texts
-from everfold.streams.events.event import (
-    Canceled,
-    Event,
-    Expired,
-    Failed,
-    Released,
-    Retried,
-    Succeeded,
-    Terminal,
-)
+from everfold.streams.events.event import CLOSING_STATUS, Event, Released, Retried, Terminal
 from everfold.streams.events.ranges import check_number
 from everfold.streams.layout.copies import COMPARE_EVERY_S, repair_copies
 from everfold.streams.leases.dispatch import LEASE_TTL_S, Dispatch
@@ -217,7 +208,7 @@ class Producer:
 
         Raises as `append` does; a repeat with the event's id after an Unavailable is safe.
         """
-        _check_kind(event, Succeeded, Failed, Canceled, Expired)
+        _check_kind(event, *CLOSING_STATUS)
         return await self.append(lease, event)
 
     async def release(self, lease: Lease, event: Released | Retried) -> Appended:
