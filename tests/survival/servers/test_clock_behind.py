@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 
 import anyio
 import pytest
@@ -15,7 +14,7 @@ from everfold.streams.events.record import entry_order
 from everfold.streams.reading.reader import job_events, last_entry_ids, tail
 from everfold.streams.redis.server import server_time_ms
 from tests.projector.jobs import GRAPH, one_job_in_partition
-from tests.support.servers import StartServer
+from tests.support.servers import OwnServer
 from tests.support.trouble.rewinds import take_back, taken
 from tests.support.wait import eventually
 from tests.support.wall_clock import WallClock
@@ -29,21 +28,8 @@ AHEAD_S = 3600.0
 
 
 @pytest.fixture
-def clock(tmp_path: Path) -> WallClock:
-    clock = WallClock(tmp_path)
-    clock.build()
-    return clock
-
-
-@pytest.fixture
-async def log(
-    clock: WallClock, own_server: StartServer, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Log]:
-    with monkeypatch.context() as patched:
-        for name, value in clock.environ.items():
-            patched.setenv(name, value)
-        server = own_server(tcp=True)
-    async with Log.open(server.url, namespace="behind", partitions=2) as log:
+async def log(clock: WallClock, clocked_server: OwnServer) -> AsyncIterator[Log]:
+    async with Log.open(clocked_server.url, namespace="behind", partitions=2) as log:
         before_ms = await server_time_ms(log.redis)
         clock.step(AHEAD_S)
         if await server_time_ms(log.redis) - before_ms < AHEAD_S * 900:

@@ -18,7 +18,7 @@ from everfold.streams.redis.server import server_time_ms
 from tests.support.programs.programs import StartProgram
 from tests.support.programs.runner_program import Leases
 from tests.support.programs.stack import Stack
-from tests.support.servers import StartServer
+from tests.support.servers import OwnServer
 from tests.support.wall_clock import WallClock
 
 pytestmark = [
@@ -32,26 +32,14 @@ STEPS = pytest.mark.parametrize("step_s", [HOURS, -HOURS])
 
 
 @pytest.fixture
-def clock(tmp_path: Path) -> WallClock:
-    clock = WallClock(tmp_path)
-    clock.build()
-    return clock
-
-
-@pytest.fixture
 async def stack(
     clock: WallClock,
-    own_server: StartServer,
+    clocked_server: OwnServer,
     start_program: StartProgram,
     tmp_path: Path,
     leases: Leases,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Stack]:
-    with monkeypatch.context() as patched:
-        for name, value in clock.environ.items():
-            patched.setenv(name, value)
-        server = own_server(tcp=True)
-    async with Log.open(server.url, namespace="clock", partitions=2) as log:
+    async with Log.open(clocked_server.url, namespace="clock", partitions=2) as log:
         before_ms = await server_time_ms(log.redis)
         clock.step(100.0)
         if await server_time_ms(log.redis) - before_ms < 90_000:
